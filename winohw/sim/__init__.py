@@ -1,0 +1,1 @@
+"""Running gateware: stream harness, compiled simulation, whole layers."""

@@ -1,1 +1,1 @@
-"""What Winograd convolution is: exact matrices, growth of every stage, kernels and strides. No hardware, no rounding."""
+"""What Winograd convolution is: exact matrices, growth of every stage, kernels, strides. No hardware, no rounding."""

@@ -174,7 +174,7 @@ class _ChannelConstants:
         return wrap(acc + self.bias, 32)
 
     def _pixels(self, scaled: NDArray[np.int64]) -> NDArray[np.int8]:
-        return np.clip(scaled + self.output_zero_point, self.act_min, self.act_max).astype(np.int8)
+        return np.clip(wrap(scaled + self.output_zero_point, 32), self.act_min, self.act_max).astype(np.int8)
 
     def with_bias(self, bias: ArrayLike):
         """The same requantization with another bias."""
@@ -185,8 +185,8 @@ class _ChannelConstants:
 class Requantization(_ChannelConstants):
     """TFLite's per-channel requantization of an int8 layer.
 
-    ``pixel = clamp(MultiplyByQuantizedMultiplier(acc + bias, multiplier, shift) + output_zero_point)``. The addition of
-    the bias and a shift to the left wrap at 32 bits.
+    ``pixel = clamp(MultiplyByQuantizedMultiplier(acc + bias, multiplier, shift) + output_zero_point)``. Both additions
+    and a shift to the left wrap at 32 bits, as the compiled reference kernels do.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ class Requantization(_ChannelConstants):
 class ShiftRequantization(_ChannelConstants):
     """Requantization without a multiplier: a rounding right shift, ties toward plus infinity.
 
-    ``pixel = clamp(round((acc + bias) / 2**-shift) + output_zero_point)``. The addition of the bias wraps at 32 bits.
+    ``pixel = clamp(round((acc + bias) * 2**shift) + output_zero_point)``. Both additions wrap at 32 bits.
 
     Parameters
     ----------

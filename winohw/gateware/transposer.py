@@ -1,0 +1,132 @@
+"""Turns a matrix that arrives row by row into one that leaves column by column."""
+
+import numpy as np
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Transposer"]
+
+
+class Transposer(wiring.Component):
+    """Collects a matrix in chunks of rows and gives it in chunks of columns, with a double buffer.
+
+    All chunks but the last wait in a shift register; with the last one the whole matrix moves into a second shift
+    register, which gives a chunk of columns a cycle while the next matrix comes in. It never stalls. Chunks may come
+    with any gaps; those of one matrix leave without.
+
+    Latency: 1 cycle from the last chunk in to the first chunk out. Throughput: a chunk in and a chunk out a cycle.
+
+    Parameters
+    ----------
+    shape : ShapeLike
+        Of an entry.
+    rows, columns : int
+        Of the matrix, 1 or more.
+    chunk_rows : int
+        Rows a chunk in; divides ``rows``.
+    chunk_columns : int
+        Columns a chunk out; divides ``columns``. There must not be more chunks out than in.
+    variable : bool
+        Whether only some of the columns leave, as many chunks as ``count`` tells.
+
+    Attributes
+    ----------
+    latency : int
+        1.
+    chunks_in, chunks_out : int
+        A matrix.
+
+    Members
+    -------
+    i : In(stream.Signature(ArrayLayout(ArrayLayout(shape, columns), chunk_rows), always_ready=True))
+        ``[row in chunk][column]``, first rows first.
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(shape, chunk_columns), rows), always_ready=True))
+        ``[row][column in chunk]``, first columns first.
+    count : In(range(chunks_out + 1))
+        Only if ``variable``: chunks out of a matrix; read together with the last chunk in.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, a chunk does not divide its side, or more chunks leave than arrive.
+    """
+
+    def __init__(
+        self,
+        shape: ShapeLike,
+        rows: int,
+        columns: int,
+        chunk_rows: int = 1,
+        chunk_columns: int = 1,
+        *,
+        variable: bool = False,
+    ):
+        for side, size, chunk in (("rows", rows, chunk_rows), ("columns", columns, chunk_columns)):
+            if size < 1:
+                raise ValueError(f"Transposer {side} must be 1 or more, not {size!r}")
+            if chunk < 1 or size % chunk:
+                raise ValueError(f"Transposer chunks must divide the {size} {side}, but have {chunk!r}")
+        self.shape = shape
+        self.rows = rows
+        self.columns = columns
+        self.chunk_rows = chunk_rows
+        self.chunk_columns = chunk_columns
+        self.variable = variable
+        self.chunks_in = rows // chunk_rows
+        self.chunks_out = columns // chunk_columns
+        if self.chunks_out > self.chunks_in:
+            raise ValueError(f"Transposer cannot give {self.chunks_out} chunks for every {self.chunks_in} that come")
+        self.latency = 1
+        members = {
+            "i": In(stream.Signature(_chunk(shape, columns, chunk_rows), always_ready=True)),
+            "o": Out(stream.Signature(_chunk(shape, chunk_columns, rows), always_ready=True)),
+        }
+        if variable:
+            members["count"] = In(range(self.chunks_out + 1))
+        super().__init__(members)
+
+    def model(self, x: ArrayLike) -> NDArray[np.int64]:
+        """All chunks out, ``[k * chunks_out][row][column in chunk]``, of ``[k * chunks_in][row in chunk][column]``."""
+        matrices = np.asarray(x).reshape(-1, self.rows, self.chunks_out, self.chunk_columns)
+        return matrices.swapaxes(1, 2).reshape(-1, self.rows, self.chunk_columns)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        waiting = [
+            Signal(self.i.payload.shape(), name=f"waiting{k}", reset_less=True) for k in range(self.chunks_in - 1)
+        ]
+        leaving = [Signal(self.o.payload.shape(), name=f"leaving{k}", reset_less=True) for k in range(self.chunks_out)]
+        valid = Signal(self.chunks_out)
+        chunk = Signal(range(self.chunks_in))
+        last = Signal()
+
+        m.d.comb += last.eq(self.i.valid & (chunk == self.chunks_in - 1))
+        with m.If(self.i.valid):
+            m.d.sync += chunk.eq(Mux(last, 0, chunk + 1))
+            later = [*waiting, self.i.payload][1:]
+            m.d.sync += [Value.cast(a).eq(Value.cast(b)) for a, b in zip(waiting, later, strict=True)]
+
+        matrix = [row for part in [*waiting, self.i.payload] for row in part]
+        for k, part in enumerate(leaving):
+            loaded = Signal(self.o.payload.shape(), name=f"loaded{k}")
+            m.d.comb += [
+                loaded[row][column].eq(matrix[row][k * self.chunk_columns + column])
+                for row in range(self.rows)
+                for column in range(self.chunk_columns)
+            ]
+            needed = k < self.count if self.variable else 1
+            if k + 1 < self.chunks_out:
+                m.d.sync += [
+                    Value.cast(part).eq(Mux(last, loaded, leaving[k + 1])),
+                    valid[k].eq(Mux(last, needed, valid[k + 1])),
+                ]
+            else:
+                m.d.sync += [Value.cast(part).eq(loaded), valid[k].eq(last & needed)]
+        m.d.comb += [self.o.payload.eq(leaving[0]), self.o.valid.eq(valid[0])]
+        return m
+
+
+def _chunk(shape: ShapeLike, columns: int, rows: int) -> data.ArrayLayout:
+    return data.ArrayLayout(data.ArrayLayout(shape, columns), rows)

@@ -214,7 +214,7 @@ def test_constants_broadcast_and_can_be_read_back():
         (
             lambda: Requantization(np.zeros(0, int), 0, 0),
             ValueError,
-            r"an entry per output channel, not of shape \(0,\)",
+            r"per output channel, not of shape \(0,\)",
         ),
         (lambda: Requantization([[1]], 0, 0), ValueError, r"an entry per output channel, not of shape \(1, 1\)"),
         (lambda: Requantization([1], -1, 0), ValueError, "The multiplier must be between 0 and 2147483647, not -1"),

@@ -8,6 +8,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from winohw.algorithm.modular import wrap
+
 __all__ = [
     "Exact",
     "Narrowing",
@@ -51,13 +53,6 @@ def signed_range(bits: int) -> tuple[int, int]:
 def saturate(x: ArrayLike, bits: int) -> Int64Array:
     """The values of ``x``, each replaced by the nearest one that ``bits`` bits (signed) can hold."""
     return np.clip(_integers(x), *signed_range(bits))
-
-
-def wrap(x: ArrayLike, bits: int) -> Int64Array:
-    """The low ``bits`` bits of each value of ``x``, read as a signed number: reduction modulo ``2**bits``."""
-    signed_range(bits)
-    unused = 64 - bits
-    return (_integers(x) << unused) >> unused
 
 
 def rounding_shift(x: ArrayLike, shift: ArrayLike, rounding: Rounding = Rounding.HALF_UP) -> Int64Array:

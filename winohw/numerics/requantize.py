@@ -251,6 +251,20 @@ class Requantization(_ChannelConstants):
         x = self._accumulators(acc)
         return self._pixels(multiply_by_quantized_multiplier(x, self.multiplier, self.shift))
 
+    def rescaled(self, factor: Fraction) -> "Requantization":
+        """The requantization that gives the same pixels for accumulators ``factor`` times as large.
+
+        The bias grows by the factor, rounded half up, and the scales shrink by it.
+
+        Raises
+        ------
+        ValueError
+            If a bias does not fit 32 bits any more, or a scale not its exponent.
+        """
+        multiplier, shift = zip(*(quantize_multiplier(scale / factor) for scale in self.real_scales()), strict=True)
+        bias = _rescaled_bias(self.bias, factor)
+        return replace(self, bias=bias, multiplier=np.array(multiplier), shift=np.array(shift))
+
     def real_scales(self) -> list[Fraction]:
         """The factor of each channel that multiplier and shift stand for, exactly."""
         pairs = zip(self.multiplier.tolist(), self.shift.tolist(), strict=True)
@@ -295,6 +309,19 @@ class ShiftRequantization(_ChannelConstants):
         """Pixels of the accumulators ``acc``, int32 ``[..., K]``, which do not contain the bias."""
         return self._pixels(rounding_shift(self._accumulators(acc), -self.shift, Rounding.HALF_UP))
 
+    def rescaled(self, factor: Fraction) -> "ShiftRequantization":
+        """The requantization that gives the same pixels for accumulators ``factor`` times as large.
+
+        Raises
+        ------
+        ValueError
+            If the factor is not a power of two, or a bias or shift leaves its range.
+        """
+        power = factor.numerator.bit_length() - factor.denominator.bit_length()
+        if factor != Fraction(2) ** power:
+            raise ValueError(f"Shifts alone cannot take up the factor {factor}: use a Requantization with multipliers")
+        return replace(self, bias=_rescaled_bias(self.bias, factor), shift=self.shift - power)
+
     def real_scales(self) -> list[Fraction]:
         """The factor of each channel that the shift stands for, exactly."""
         return [Fraction(2) ** shift for shift in self.shift.tolist()]
@@ -308,6 +335,10 @@ def _checked(name: str, values: ArrayLike, low: int, high: int) -> NDArray[np.in
     if (outside := array[(array < low) | (array > high)]).size:
         raise ValueError(f"The {name} must be between {low} and {high}, not {outside[0]}")
     return array.astype(np.int64)
+
+
+def _rescaled_bias(bias: NDArray[np.int32], factor: Fraction) -> NDArray[np.int64]:
+    return np.array([math.floor(value * factor + Fraction(1, 2)) for value in bias.tolist()])
 
 
 def _frozen(values: NDArray[np.int64]) -> NDArray[np.int32]:

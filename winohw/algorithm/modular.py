@@ -80,9 +80,8 @@ class ExactDivision:
         if dividend.dtype.kind not in "iu":
             raise TypeError(f"Dividends must be integers, not {dividend.dtype}")
         # Unsigned 64-bit arithmetic wraps, and 2^result_bits divides 2^64.
-        residue = (dividend.astype(np.uint64) >> np.uint64(self.k)) * np.uint64(self.inverse)
-        unused = np.uint64(64 - self.result_bits)
-        return (residue << unused).astype(np.int64) >> np.int64(unused)
+        quotient = (dividend.astype(np.uint64) >> np.uint64(self.k)) * np.uint64(self.inverse)
+        return wrap(quotient, self.result_bits)
 
 
 def exponent_of_two(x: int) -> int:
@@ -97,5 +96,8 @@ def accumulator_bits(divisor_squared: int, result_bits: int) -> int:
 
 def wrap(x: npt.ArrayLike, bits: int) -> npt.NDArray[np.int64]:
     """``x`` modulo ``2^bits`` as a signed number of ``bits`` bits, 1 to 64: what a register of that width keeps."""
-    unused = np.uint64(64 - bits)
-    return (np.asarray(x).astype(np.uint64) << unused).astype(np.int64) >> np.int64(unused)
+    array = np.asarray(x)
+    if array.dtype == object:
+        array = array & ((1 << 64) - 1)
+    unused = 64 - bits
+    return (array.astype(np.uint64) << np.uint64(unused)).astype(np.int64) >> np.int64(unused)

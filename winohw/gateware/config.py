@@ -1,0 +1,320 @@
+"""One frozen description of an engine, and every width that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from winohw.algorithm.modular import ExactDivision
+from winohw.algorithm.ranges import linear_range, signed_bits
+from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
+from winohw.gateware.descriptor import DescriptorLimits
+from winohw.numerics.formats import Exact, Profile, Quantized
+
+__all__ = ["INT8", "EngineConfig", "largest_transform"]
+
+#: Range of pixels and weights.
+INT8 = (-128, 127)
+
+
+def largest_transform(matrix: np.ndarray, bounds: tuple[int, int] = INT8) -> tuple[int, int]:
+    """Least and greatest entry that `matrix @ x @ matrix.T` can have, each x within `bounds`."""
+    taps = linear_range(np.kron(matrix, matrix).tolist(), [bounds] * matrix.shape[1] ** 2)
+    return min(low for low, _ in taps), max(high for _, high in taps)
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """Parameters of one engine. Two equal configurations give the same gateware.
+
+    Parameters
+    ----------
+    tile_size: m of F(m x m, r x r) for the main kernel; 1 is direct convolution.
+    kernel_size: r of the main kernel; n = m + r - 1 is at most 8.
+    kernels: all kernel sizes on offer at run time, each with the tile size n + 1 - r; default only `kernel_size`.
+        More than one needs integer points.
+    points: Toom-Cook points, as `winohw.algorithm.toomcook.winograd` takes them; default: its own.
+    matrices: matrices of the user (learned ones) in place of points, for one kernel.
+    profile: `Exact()`, or a `Quantized` whose widths and rounding the hardware has; the shifts come with each layer.
+    weights: "chip", kernels are transformed by the engine, or "host", they arrive transformed.
+    input_lanes: Pc, input channels a cycle.
+    output_lanes: Pk, output channels a cycle.
+    fold: cycles a patch; divides n. The array has n * n * Pc * Pk / fold multipliers.
+    max_tiles: tiles a block that the accumulators hold.
+    line_words: words of each line buffer bank; a word holds one pixel of one patch, Pc channels.
+    drain_tiles: tiles that wait between accumulators and output transform.
+    max_products: most products of one output (channels * r * r), which bounds the accumulators' width.
+    requantizer: "tflite" (multiplier and shift) or "shift".
+    requantizer_lanes: pixels a cycle; at most the largest tile size.
+    dimension_bits: width of sizes and counts, 4 to 16.
+    family: "generic", "ecp5" or "ice40": what multipliers and memories are made of.
+    multiplier: kind of the multipliers, see `winohw.gateware.multiplier`; default: that of the family.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind, out of range, or does not go with another.
+    """
+
+    tile_size: int = 4
+    kernel_size: int = 3
+    kernels: tuple[int, ...] = ()
+    points: tuple | None = None
+    matrices: Winograd | None = None
+    profile: Profile = Exact()
+    weights: str = "chip"
+    input_lanes: int = 1
+    output_lanes: int = 1
+    fold: int = 1
+    max_tiles: int = 64
+    line_words: int = 2048
+    drain_tiles: int = 64
+    max_products: int = 9 * 1024
+    requantizer: str = "tflite"
+    requantizer_lanes: int = 1
+    dimension_bits: int = 12
+    family: str = "generic"
+    multiplier: str = ""
+
+    def __post_init__(self) -> None:
+        base = self.matrices
+        if base is None:
+            base = winograd(self.tile_size, self.kernel_size, self.points)
+            if self.points is not None:
+                object.__setattr__(self, "points", parse_points(self.points))
+        elif self.points is not None:
+            raise ValueError("points and matrices exclude each other")
+        object.__setattr__(self, "tile_size", base.tile_size)
+        object.__setattr__(self, "kernel_size", base.kernel_size)
+        kernels = tuple(sorted(set(self.kernels or (self.kernel_size,))))
+        object.__setattr__(self, "kernels", kernels)
+        if self.kernel_size not in kernels:
+            raise ValueError(f"kernels {kernels} do not contain the kernel size {self.kernel_size}")
+        if len(kernels) > 1:
+            if base.points is None:
+                raise ValueError(f"several kernels {kernels} need Toom-Cook points; {base} has none")
+            if base.fractional:
+                raise ValueError(f"several kernels {kernels} need integer points, not {format_points(base.points)}")
+            if kernels[0] < 1 or kernels[-1] >= base.n:
+                raise ValueError(
+                    f"kernels must be within 1 ... {base.n - 1} on an input tile of {base.n}, not {kernels}"
+                )
+        for name in ("input_lanes", "output_lanes", "fold", "max_tiles", "line_words", "drain_tiles", "max_products"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{name} must be an integer, not {value!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if base.n % self.fold:
+            raise ValueError(f"fold must divide the input tile {base.n}, not {self.fold}")
+        for name, allowed in (
+            ("weights", ("chip", "host")),
+            ("requantizer", ("tflite", "shift")),
+            ("family", ("generic", "ecp5", "ice40")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if not 1 <= self.requantizer_lanes <= self.largest_tile:
+            raise ValueError(
+                f"requantizer_lanes must be within 1 ... {self.largest_tile}, not {self.requantizer_lanes}"
+            )
+        if not 4 <= self.dimension_bits <= 16:
+            raise ValueError(f"dimension_bits must be within 4 ... 16, not {self.dimension_bits}")
+        if self.line_words > 1 << 16:
+            raise ValueError(f"line_words must be at most {1 << 16}, not {self.line_words}")
+        if not isinstance(self.profile, Exact | Quantized):
+            raise TypeError(f"profile must be Exact or Quantized, not {self.profile!r}")
+        if isinstance(self.profile, Exact) and not base.is_exact():
+            raise ValueError(f"the exact profile needs exact matrices; those of {base} are not")
+        if not self.multiplier:
+            object.__setattr__(self, "multiplier", self.family)
+
+    # --- mathematics ---------------------------------------------------------------------------------------------
+    def winograd(self, kernel: int | None = None) -> Winograd:
+        """Matrices for one of the kernels, by default the main one."""
+        if kernel is None or kernel == self.kernel_size:
+            return self._base
+        if kernel not in self.kernels:
+            raise ValueError(f"this engine offers kernels {self.kernels}, not {kernel}")
+        return winograd(self.input_tile + 1 - kernel, kernel, self._base.points)
+
+    @cached_property
+    def _base(self) -> Winograd:
+        return self.matrices or winograd(self.tile_size, self.kernel_size, self.points)
+
+    @cached_property
+    def family_matrices(self) -> dict[int, Winograd]:
+        """Matrices of every kernel on offer."""
+        return {kernel: self.winograd(kernel) for kernel in self.kernels}
+
+    @property
+    def input_tile(self) -> int:
+        """n, edge of the input tile."""
+        return self.tile_size + self.kernel_size - 1
+
+    @property
+    def columns(self) -> int:
+        """Q, tap columns a cycle."""
+        return self.input_tile // self.fold
+
+    @property
+    def direct(self) -> bool:
+        """Whether this is a direct engine, which strides by itself."""
+        return self.tile_size == 1 and len(self.kernels) == 1
+
+    @property
+    def largest_tile(self) -> int:
+        """Largest tile size of the kernels on offer."""
+        return self.input_tile + 1 - min(self.kernels)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Distances between patches that the line buffer must serve."""
+        return (1, 2)[: self.input_tile] if self.direct else tuple(self.input_tile + 1 - r for r in self.kernels)
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of the array; those of the requantizer come on top."""
+        return self.input_tile * self.columns * self.input_lanes * self.output_lanes
+
+    @property
+    def effective_macs_per_cycle(self) -> float:
+        """Multiply-accumulates of direct convolution a cycle, for the main kernel."""
+        return self.tile_size**2 * self.kernel_size**2 * self.input_lanes * self.output_lanes / self.fold
+
+    # --- widths --------------------------------------------------------------------------------------------------
+    @property
+    def quantized(self) -> bool:
+        """Whether stages are narrowed."""
+        return isinstance(self.profile, Quantized)
+
+    @cached_property
+    def v_exact_bits(self) -> int:
+        """Width of a transformed pixel before narrowing: the extremes of Bt d B over int8."""
+        return signed_bits(*largest_transform(self._base.bt))
+
+    @cached_property
+    def u_exact_bits(self) -> int:
+        """Width of a transformed weight before narrowing, over all kernels on offer."""
+        return max(signed_bits(*largest_transform(matrices.g)) for matrices in self.family_matrices.values())
+
+    @property
+    def v_bits(self) -> int:
+        """Width of a transformed pixel at the multipliers."""
+        return self.profile.input.bits if self.quantized else self.v_exact_bits
+
+    @property
+    def u_bits(self) -> int:
+        """Width of a transformed weight at the multipliers."""
+        return self.profile.weight.bits if self.quantized else self.u_exact_bits
+
+    @property
+    def result_bits(self) -> int:
+        """Width of the convolution's sums: |sum| <= max_products * 2^14."""
+        return min(32, signed_bits(-self.max_products << 14, self.max_products << 14))
+
+    @cached_property
+    def division(self) -> ExactDivision:
+        """Division by the matrices' factor, the same for all kernels on offer."""
+        return ExactDivision(self._base.divisor**2, self.result_bits)
+
+    @property
+    def acc_bits(self) -> int:
+        """Width of the accumulators: modular in the exact profile, wide enough in the quantized one."""
+        if not self.quantized:
+            return self.division.acc_bits
+        channels = self.max_products // min(self.kernels) ** 2
+        bound = channels << (self.v_bits + self.u_bits - 2)
+        return signed_bits(-bound, bound)
+
+    @property
+    def m_bits(self) -> int:
+        """Width of a sum at the output transform."""
+        return self.profile.product.bits if self.quantized else self.acc_bits
+
+    @property
+    def max_shifts(self) -> tuple[int, int, int]:
+        """Largest shifts of V, U and M: beyond the width there is nothing left to shift."""
+        return min(31, self.v_exact_bits), min(31, self.u_exact_bits), min(31, self.acc_bits)
+
+    def max_groups(self, kernel: int) -> int:
+        """Most groups of Pc input channels with a kernel, so that the accumulators cannot overflow."""
+        return max(1, self.max_products // (kernel**2 * self.input_lanes))
+
+    @property
+    def u_bytes(self) -> int:
+        """Bytes of a transformed weight on the weight stream."""
+        return 1 if self.u_bits <= 8 else 2 if self.u_bits <= 16 else 4
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes a beat of the weight stream: a kernel row, or a row of transformed weights."""
+        return max(self.kernels) if self.weights == "chip" else self.input_tile * self.u_bytes
+
+    def kernel_rows(self, kernel: int) -> int:
+        """Beats of one kernel."""
+        return kernel if self.weights == "chip" else self.input_tile
+
+    # --- timing that the sequencer and the planner share -----------------------------------------------------------
+    def group_rows(self, kernel: int) -> int:
+        """Beats of the kernels of one group, all lanes."""
+        return self.kernel_rows(kernel) * self.input_lanes * self.output_lanes
+
+    def group_interval(self, kernel: int) -> int:
+        """Least cycles between the starts of two groups: loading the shadow registers of all lanes."""
+        return self.group_rows(kernel) + 2
+
+    @property
+    def least_group(self) -> int:
+        """Least cycles between two visits of the same accumulator."""
+        from winohw.gateware.accumulator import RECURRENCE
+
+        return RECURRENCE
+
+    def limits(self) -> DescriptorLimits:
+        """What the descriptor reader accepts."""
+        return DescriptorLimits(
+            input_tile=self.input_tile,
+            kernels=self.kernels,
+            max_groups=tuple(self.max_groups(kernel) for kernel in self.kernels),
+            fold=self.fold,
+            max_tiles=self.max_tiles,
+            line_words=self.line_words,
+            output_lanes=self.output_lanes,
+            dimension_bits=self.dimension_bits,
+            shift_taps=self.input_tile**2 if self.quantized else 0,
+        )
+
+    # --- numerics ------------------------------------------------------------------------------------------------
+    def exact_profile(self) -> Profile:
+        """The profile of an exact engine, with the width that its accumulators are built for."""
+        if self.quantized:
+            raise ValueError("a quantized engine needs a profile with shifts for each layer")
+        return Exact(self.result_bits)
+
+    def check_profile(self, profile: Profile) -> None:
+        """Raise ValueError unless the hardware computes in `profile`."""
+        if self.quantized != isinstance(profile, Quantized):
+            raise ValueError(f"this engine's profile is {type(self.profile).__name__}, not {type(profile).__name__}")
+        if not self.quantized:
+            return
+        for name, most in zip(("input", "weight", "product"), self.max_shifts, strict=True):
+            built, wanted = getattr(self.profile, name), getattr(profile, name)
+            if (built.bits, built.rounding, built.saturate) != (wanted.bits, wanted.rounding, wanted.saturate):
+                raise ValueError(
+                    f"the {name} step of this engine has {built.bits} bits, {built.rounding.value}, "
+                    f"{'saturating' if built.saturate else 'wrapping'}; the profile has {wanted.bits} bits, "
+                    f"{wanted.rounding.value}, {'saturating' if wanted.saturate else 'wrapping'}"
+                )
+            if wanted.max_shift > most:
+                raise ValueError(f"shifts of the {name} step must be at most {most}, not {wanted.max_shift}")
+
+    def instances(self) -> Iterable[str]:
+        """The configuration in words, a line a topic."""
+        m, n = self.tile_size, self.input_tile
+        yield f"F({m}x{m}, {self.kernel_size}x{self.kernel_size}), kernels {', '.join(map(str, self.kernels))}"
+        yield f"{self.multipliers} multipliers: {n}x{self.columns} taps x Pc {self.input_lanes} x Pk {self.output_lanes}"
+        yield f"V {self.v_bits} bits, U {self.u_bits} bits, accumulators {self.acc_bits} bits"

@@ -1,0 +1,416 @@
+"""The line buffer: pixels in, whole input patches out, one address a patch."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from winohw.gateware.descriptor import InputMode
+from winohw.gateware.memory import Memory
+
+__all__ = ["LineBuffer"]
+
+
+class LineBuffer(wiring.Component):
+    """Stores the input patch of every tile of a few tile rows, padding included.
+
+    Bank (i, j) holds pixel (i, j) of every patch, so that one address reads a whole n x n patch and no multiplexer
+    stands between the memory and the input transform. A pixel that belongs to several patches is written into
+    several banks at once; with fold > 1, where rows of a patch share banks, its row copies are written one after
+    another. Tile rows occupy slots, used circularly: a slot is filled as soon as the sequencer has freed it.
+
+    Word address = slot * slot_pitch + group * group_pitch + tile_column * fold + phase.
+
+    Latency of a read: `read_latency` cycles. Throughput: one chunk (n / fold rows of a patch) a cycle; one pixel group
+    a cycle in (fold = 1).
+
+    Parameters
+    ----------
+    input_tile: n, edge of the patch.
+    steps: distances between neighbouring patches to be supported, each 1 ... n.
+    lanes: Pc, channels a pixel group.
+    fold: phases a patch, divides n.
+    words: words a bank.
+    dimension_bits: width of counts and sizes.
+    memory: kind of the banks, see `winohw.gateware.memory`.
+
+    Members
+    -------
+    i : stream of pixel groups, [Pc] int8, in the order image, row, column, group of channels.
+    start : begins a layer whose values stand at the inputs below until its end.
+    mode, height, ... : fields of the layer descriptor.
+    step : distance between neighbouring patches.
+    free : tile rows that the sequencer releases in this cycle.
+    row_done : a tile row has become complete.
+    idle : everything of the layer has been written.
+    read : always-ready stream of word addresses.
+    o : always-ready stream of chunks, [Pc][n / fold rows][n columns] int8.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_tile: int,
+        steps: tuple[int, ...],
+        lanes: int,
+        fold: int,
+        words: int,
+        dimension_bits: int = 12,
+        memory: str = "generic",
+    ):
+        if input_tile % fold:
+            raise ValueError(f"fold must divide the input tile {input_tile}, not {fold}")
+        if not steps or any(not 1 <= step <= input_tile for step in steps):
+            raise ValueError(f"steps must be within 1 ... {input_tile}, not {steps}")
+        self.input_tile = input_tile
+        self.steps = tuple(sorted(set(steps)))
+        self.lanes = lanes
+        self.fold = fold
+        self.words = words
+        self.dimension_bits = dimension_bits
+        self.memory = memory
+        self.rows = input_tile // fold
+        self._banks = [
+            [Memory(width=8 * lanes, depth=words, kind=memory) for _ in range(input_tile)] for _ in range(self.rows)
+        ]
+        self.read_latency = 1 + self._banks[0][0].latency
+        address = range(words)
+        count = dimension_bits
+        chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(signed(8), lanes))),
+                "start": In(1),
+                "mode": In(2),
+                "images": In(count),
+                "height": In(count),
+                "width": In(count),
+                "pad_top": In(count),
+                "pad_left": In(count),
+                "input_groups": In(count),
+                "tile_rows": In(count),
+                "tile_cols": In(count),
+                "slots": In(count),
+                "group_pitch": In(16),
+                "slot_pitch": In(16),
+                "grid_height": In(count),
+                "grid_width": In(count),
+                "pad_value": In(signed(8)),
+                "step": In(range(input_tile + 1)),
+                "free": In(count),
+                "row_done": Out(1),
+                "idle": Out(1),
+                "read": In(stream.Signature(address, always_ready=True)),
+                "o": Out(stream.Signature(chunk, always_ready=True)),
+            }
+        )
+
+    def copies(self, offset: int, step: int) -> int:
+        """Patches of one dimension that hold the pixel at `offset` (0 ... step - 1) within its patch's step."""
+        return -(-(self.input_tile - offset) // step)
+
+    def model(
+        self,
+        pixels: np.ndarray,
+        *,
+        step: int,
+        mode: int,
+        pad_top: int,
+        pad_left: int,
+        pad_value: int,
+        tile_rows: int,
+        tile_cols: int,
+    ) -> np.ndarray:
+        """The patches of a layer.
+
+        Parameters
+        ----------
+        pixels: (images, height, width, channels) int8, channels a multiple of Pc.
+
+        Returns
+        -------
+        (images * tile_rows, tile_cols, groups, Pc, n, n) int8.
+        """
+        n = self.input_tile
+        images, height, width, channels = pixels.shape
+        phases = 1 if mode == InputMode.DENSE else 2
+        grid_h, grid_w = (tile_rows - 1) * step + n, (tile_cols - 1) * step + n
+        padded = np.full((images, grid_h * phases, grid_w * phases, channels), pad_value, np.int8)
+        padded[:, pad_top : pad_top + height, pad_left : pad_left + width] = pixels
+        if mode == InputMode.POLYPHASE:
+            padded = np.concatenate([padded[:, p::2, q::2] for p in range(2) for q in range(2)], axis=-1)
+        elif mode == InputMode.SUBSAMPLE:
+            padded = padded[:, ::2, ::2]
+        patches = np.empty((images, tile_rows, tile_cols, padded.shape[-1], n, n), np.int8)
+        for row in range(tile_rows):
+            for col in range(tile_cols):
+                patch = padded[:, row * step : row * step + n, col * step : col * step + n]
+                patches[:, row, col] = patch.transpose(0, 3, 1, 2)
+        return patches.reshape(images * tile_rows, tile_cols, -1, self.lanes, n, n)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        n, fold, rows = self.input_tile, self.fold, self.rows
+        count, steps = self.dimension_bits, self.steps
+        most_copies = max(-(-n // step) for step in steps)
+
+        # --- where the writer stands -----------------------------------------------------------------------------
+        image_left = Signal(count)
+        row, col = Signal(count), Signal(count)  # of the phase's grid
+        row_phase, col_phase = Signal(), Signal()
+        y, x = Signal(count + 1), Signal(count + 1)  # of the padded image
+        row_inside, col_inside = Signal(), Signal()
+        group_left = Signal(count)
+        row_offset, col_offset = Signal(range(n)), Signal(range(n))  # within a step
+        tile_row, tile_col = Signal(count), Signal(count)
+        row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
+        base = [Signal(16, name=f"base{k}") for k in range(most_copies)]
+        slot, slot_base = Signal(count), Signal(16)
+        credits = Signal(count + 1)
+        copy = Signal(range(most_copies))
+        offset, column = Signal(16), Signal(16)
+
+        phased = Signal()
+        m.d.comb += phased.eq(self.mode != InputMode.DENSE)
+        phase_pitch = Signal(16)
+        with m.If(self.mode == InputMode.POLYPHASE):
+            m.d.comb += phase_pitch.eq(self.slot_pitch >> 2)
+        bottom, right = Signal(count + 1), Signal(count + 1)
+        m.d.sync += [bottom.eq(self.pad_top + self.height), right.eq(self.pad_left + self.width)]
+
+        inside = Signal()
+        m.d.comb += inside.eq(row_inside & col_inside)
+        writing, take, last_copy = Signal(), Signal(), Signal()
+        active = Signal(n)  # rows of a patch that are written in this cycle
+        source = [Signal(16, name=f"source{i}") for i in range(n)]  # where row i of its patch lives
+        with m.Switch(self.step):
+            for step in steps:
+                with m.Case(step):
+                    for i in range(n):
+                        k = i // step
+                        chosen = row_valid[k] & (row_offset == i % step)
+                        if fold > 1:
+                            chosen = chosen & (copy == k)
+                        m.d.comb += [active[i].eq(chosen), source[i].eq(base[k])]
+                    if fold > 1:
+                        for u in range(step):
+                            with m.If(row_offset == u):
+                                m.d.comb += last_copy.eq(copy == self.copies(u, step) - 1)
+        if fold == 1:
+            m.d.comb += last_copy.eq(1)
+        m.d.comb += [
+            self.i.ready.eq(writing & inside & last_copy),
+            take.eq(writing & last_copy & (~inside | self.i.valid)),
+        ]
+
+        group_last, col_last, row_last = Signal(), Signal(), Signal()
+        step_row_last, step_col_last = Signal(), Signal()
+        m.d.comb += [
+            group_last.eq(group_left == 0),
+            col_last.eq((col == self.grid_width - 1) & (col_phase | ~phased)),
+            row_last.eq((row == self.grid_height - 1) & (row_phase | ~phased)),
+            step_row_last.eq(row_offset == self.step - 1),
+            step_col_last.eq(col_offset == self.step - 1),
+        ]
+
+        next_x, next_y = Signal(count + 1), Signal(count + 1)
+        m.d.comb += [next_x.eq(x + 1), next_y.eq(y + 1)]
+
+        def begin_row() -> list:
+            return [
+                col.eq(0),
+                col_phase.eq(0),
+                x.eq(0),
+                col_inside.eq(self.pad_left == 0),
+                col_offset.eq(0),
+                tile_col.eq(0),
+                col_valid.eq(1),
+                column.eq(0),
+            ]
+
+        def begin_image() -> list:
+            return [
+                row.eq(0),
+                row_phase.eq(0),
+                y.eq(0),
+                row_inside.eq(self.pad_top == 0),
+                row_offset.eq(0),
+                tile_row.eq(0),
+                row_valid.eq(0),
+                group_left.eq(self.input_groups - 1),
+                offset.eq(0),
+                copy.eq(0),
+            ]
+
+        row_complete = Signal()
+        finished = Signal()
+        # A patch row that ends here completes a tile row: the last row of a patch, in the last of its phases.
+        with m.Switch(self.step):
+            for step in steps:
+                with m.Case(step):
+                    m.d.comb += finished.eq((row_offset == (n - 1) % step) & row_valid[(n - 1) // step])
+
+        allocate = Signal()
+        with m.If(allocate):
+            m.d.sync += credits.eq(credits + self.free - 1)
+        with m.Else():
+            m.d.sync += credits.eq(credits + self.free)
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(1)
+                m.d.sync += [image_left.eq(self.images), slot.eq(0), slot_base.eq(0), credits.eq(self.slots)]
+                m.d.sync += begin_row() + begin_image()
+                with m.If(self.start):
+                    m.next = "ALLOCATE"
+            with m.State("ALLOCATE"):
+                # A new tile row begins with the current pixel row, unless the grid has no more of them.
+                with m.If(tile_row == self.tile_rows):
+                    m.d.sync += row_valid.eq(row_valid << 1)
+                    m.d.sync += [b.eq(a) for a, b in zip(base, base[1:], strict=False)]
+                    m.next = "WRITE"
+                with m.Elif(credits != 0):
+                    m.d.comb += allocate.eq(1)
+                    m.d.sync += [
+                        row_valid.eq(Cat(Const(1, 1), row_valid)),
+                        base[0].eq(slot_base),
+                        tile_row.eq(tile_row + 1),
+                    ]
+                    m.d.sync += [b.eq(a) for a, b in zip(base, base[1:], strict=False)]
+                    with m.If(slot == self.slots - 1):
+                        m.d.sync += [slot.eq(0), slot_base.eq(0)]
+                    with m.Else():
+                        m.d.sync += [slot.eq(slot + 1), slot_base.eq(slot_base + self.slot_pitch)]
+                    m.next = "WRITE"
+            with m.State("WRITE"):
+                m.d.comb += writing.eq(1)
+                if fold > 1:
+                    with m.If(~inside | self.i.valid):
+                        m.d.sync += copy.eq(Mux(last_copy, 0, copy + 1))
+                with m.If(take):
+                    m.d.sync += [group_left.eq(group_left - 1), offset.eq(offset + self.group_pitch)]
+                    with m.If(group_last):
+                        m.d.sync += [
+                            group_left.eq(self.input_groups - 1),
+                            x.eq(next_x),
+                            col_inside.eq((next_x >= self.pad_left) & (next_x < right)),
+                            col_phase.eq(phased & ~col_phase),
+                            offset.eq(Mux(phased & ~col_phase, phase_pitch, 0) + Mux(row_phase, phase_pitch << 1, 0)),
+                        ]
+                        with m.If(col_phase | ~phased):
+                            m.d.sync += [col.eq(col + 1), col_offset.eq(col_offset + 1)]
+                            with m.If(step_col_last):
+                                m.d.sync += [
+                                    col_offset.eq(0),
+                                    tile_col.eq(tile_col + 1),
+                                    column.eq(column + fold),
+                                    col_valid.eq(Cat(tile_col != self.tile_cols - 1, col_valid)),
+                                ]
+                    with m.If(group_last & col_last):
+                        m.d.sync += begin_row()
+                        m.d.sync += [
+                            y.eq(next_y),
+                            row_inside.eq((next_y >= self.pad_top) & (next_y < bottom)),
+                            row_phase.eq(phased & ~row_phase),
+                            offset.eq(Mux(phased & ~row_phase, phase_pitch << 1, 0)),
+                        ]
+                        with m.If(row_phase | ~phased):
+                            m.d.comb += row_complete.eq(finished)
+                            m.d.sync += [row.eq(row + 1), row_offset.eq(row_offset + 1)]
+                            with m.If(step_row_last):
+                                m.d.sync += row_offset.eq(0)
+                                m.next = "ALLOCATE"
+                        with m.If(row_last):
+                            m.d.sync += begin_image()
+                            m.d.sync += image_left.eq(image_left - 1)
+                            m.next = "ALLOCATE"
+                            with m.If(image_left == 1):
+                                m.next = "IDLE"
+
+        # --- the write pipeline: address of each column copy, then from bank row to bank row -----------------------
+        col_enable = Signal(n)
+        with m.Switch(self.step):
+            for step in steps:
+                with m.Case(step):
+                    for j in range(n):
+                        m.d.comb += col_enable[j].eq(col_valid[j // step] & (col_offset == j % step))
+        write = Signal()
+        dropped = (self.mode == InputMode.SUBSAMPLE) & (row_phase | col_phase)
+        m.d.comb += write.eq(writing & (~inside | self.i.valid) & ~dropped)
+
+        stage = data.StructLayout(
+            {
+                "pixel": 8 * self.lanes,
+                "cols": n,
+                "rows": n,
+                "words": data.ArrayLayout(16, most_copies),
+                "bases": data.ArrayLayout(16, n),
+                "done": 1,
+            }
+        )
+        head = Signal(stage, reset_less=True)
+        m.d.sync += [
+            head.pixel.eq(Mux(inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))),
+            head.cols.eq(col_enable),
+            head.rows.eq(Mux(write, active, 0)),
+            head.done.eq(row_complete),
+        ]
+        m.d.sync += [head.words[k].eq(offset + column - k * fold) for k in range(most_copies)]
+        m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
+
+        read_address = [Signal(range(self.words), name=f"read_address{a}", reset_less=True) for a in range(rows)]
+        read_enable = Signal()
+        m.d.sync += [address.eq(self.read.payload) for address in read_address]
+        m.d.sync += read_enable.eq(self.read.valid)
+
+        previous = head
+        for a in range(rows):
+            current = Signal(stage, name=f"stage{a}", reset_less=True)
+            m.d.sync += current.eq(previous)
+            # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
+            address = [Signal(16, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
+            enable = Signal(n, name=f"enable{a}")
+            written = Signal(8 * self.lanes, name=f"written{a}", reset_less=True)
+            here = Signal(16, name=f"here{a}")
+            candidates = range(a, n, rows)
+            if fold == 1:
+                m.d.comb += here.eq(current.bases[a])
+            else:
+                for i in candidates:
+                    with m.If(current.rows[i]):
+                        m.d.comb += here.eq(current.bases[i] + i // rows)
+            m.d.sync += [address[k].eq(current.words[k] + here) for k in range(most_copies)]
+            m.d.sync += [
+                enable.eq(Mux(Cat(current.rows[i] for i in candidates).any(), current.cols, 0)),
+                written.eq(current.pixel),
+            ]
+            for j in range(n):
+                bank = self._banks[a][j]
+                m.submodules[f"bank_{a}_{j}"] = bank
+                chosen = Signal(16, name=f"chosen{a}_{j}")
+                with m.Switch(self.step):
+                    for step in steps:
+                        with m.Case(step):
+                            m.d.comb += chosen.eq(address[j // step])
+                m.d.comb += [
+                    bank.write_en.eq(enable[j]),
+                    bank.write_addr.eq(chosen),
+                    bank.write_data.eq(written),
+                    bank.read_en.eq(read_enable),
+                    bank.read_addr.eq(read_address[a]),
+                ]
+                m.d.comb += [
+                    self.o.payload[c][a][j].eq(bank.read_data[8 * c :][:8].as_signed()) for c in range(self.lanes)
+                ]
+            previous = current
+
+        done = Signal()
+        m.d.sync += done.eq(previous.done)
+        m.d.sync += self.row_done.eq(done)
+
+        valid = Signal(self.read_latency)
+        m.d.sync += valid.eq(Cat(self.read.valid, valid))
+        m.d.comb += self.o.valid.eq(valid[-1])
+        return m

@@ -1,0 +1,153 @@
+"""The weight loader: splits the weight stream into requantization constants and kernels, and paces the kernels."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["CONSTANT_BYTES", "WeightLoader", "constants_layout"]
+
+#: Bytes of one output channel's constants, little-endian: bias (4), multiplier (4), exponent (1).
+CONSTANT_BYTES = 9
+
+
+def constants_layout() -> data.StructLayout:
+    """Requantization constants of one output channel: TFLite's fixed-point multiplier and exponent (positive: left)."""
+    return data.StructLayout({"bias": signed(32), "multiplier": signed(32), "shift": signed(8)})
+
+
+class WeightLoader(wiring.Component):
+    """Takes the weight stream apart.
+
+    The stream repeats, for each block and each group of Pk output channels: the constants of the Pk channels
+    (`CONSTANT_BYTES` each, filled up to whole beats), then for each group of Pc input channels the kernels of all
+    Pk * Pc lanes (output channel outer), a kernel row a beat.
+
+    `weights_ready` strobes when the last row of a group has arrived, `ready_delay` cycles later: the delay covers the
+    way through the weight transform as far as the datapath's own latency does not.
+
+    Parameters
+    ----------
+    beat_bytes: bytes a beat.
+    output_lanes: Pk.
+    fifo_rows: kernel rows that fit before the weight transform; two groups keep the array busy.
+    ready_delay: cycles, 0 or more.
+
+    Members
+    -------
+    i : stream of beats, [beat_bytes] int8.
+    start : begins a layer whose values stand at the inputs below.
+    group_rows : kernel rows of one group, all lanes.
+    rows : stream of kernel rows to the weight transform.
+    constants : stream of [Pk] constants, one beat a group of output channels.
+    weights_ready : strobe.
+    """
+
+    def __init__(
+        self, *, beat_bytes: int, output_lanes: int, fifo_rows: int, ready_delay: int = 0, dimension_bits: int = 12
+    ):
+        if ready_delay < 0:
+            raise ValueError(f"ready_delay must not be negative, but is {ready_delay}")
+        self.beat_bytes = beat_bytes
+        self.output_lanes = output_lanes
+        self.fifo_rows = fifo_rows
+        self.ready_delay = ready_delay
+        self.dimension_bits = count = dimension_bits
+        beat = data.ArrayLayout(signed(8), beat_bytes)
+        super().__init__(
+            {
+                "i": In(stream.Signature(beat)),
+                "start": In(1),
+                "total_rows": In(count),
+                "block_rows": In(count),
+                "groups": In(count),
+                "output_groups": In(count),
+                "group_rows": In(range(fifo_rows + 1)),
+                "rows": Out(stream.Signature(beat)),
+                "constants": Out(stream.Signature(data.ArrayLayout(constants_layout(), output_lanes))),
+                "weights_ready": Out(1),
+            }
+        )
+
+    @property
+    def constant_beats(self) -> int:
+        """Beats of one output channel's constants."""
+        return -(-CONSTANT_BYTES // self.beat_bytes)
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        count = self.dimension_bits
+        beat_bits = 8 * self.beat_bytes
+        channel_bits = self.constant_beats * beat_bits
+
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=beat_bits, depth=self.fifo_rows)
+        m.d.comb += [
+            fifo.w_data.eq(self.i.payload.as_value()),
+            self.rows.payload.eq(fifo.r_data),
+            self.rows.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(self.rows.ready),
+        ]
+        width = len(self.constants.payload.as_value())
+        m.submodules.constants_fifo = constants_fifo = SyncFIFOBuffered(width=width, depth=4)
+        m.d.comb += [
+            self.constants.payload.eq(constants_fifo.r_data),
+            self.constants.valid.eq(constants_fifo.r_rdy),
+            constants_fifo.r_en.eq(self.constants.ready),
+        ]
+
+        rows_left, k_left, g_left = Signal(count), Signal(count), Signal(count)
+        row_left = Signal(range(self.fifo_rows + 1))
+        beats = self.output_lanes * self.constant_beats
+        beat_left = Signal(range(beats))
+        collected = Signal(self.output_lanes * channel_bits, reset_less=True)
+        for lane in range(self.output_lanes):
+            channel = collected[lane * channel_bits :][: 8 * CONSTANT_BYTES]
+            m.d.comb += constants_fifo.w_data[72 * lane :][:72].eq(channel)
+
+        arrived = Signal()
+        delayed = Signal(self.ready_delay + 1)
+        m.d.comb += delayed[0].eq(arrived)
+        m.d.sync += delayed[1:].eq(delayed)
+        # One cycle more than the row needs to enter the queue.
+        m.d.sync += self.weights_ready.eq(delayed[-1])
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [rows_left.eq(self.total_rows), k_left.eq(self.output_groups), beat_left.eq(beats - 1)]
+                with m.If(self.start):
+                    m.next = "CONSTANTS"
+            with m.State("CONSTANTS"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [g_left.eq(self.groups), row_left.eq(self.group_rows - 1)]
+                with m.If(self.i.valid):
+                    m.d.sync += [
+                        collected.eq(Cat(collected, self.i.payload.as_value())[beat_bits:]),
+                        beat_left.eq(beat_left - 1),
+                    ]
+                    with m.If(beat_left == 0):
+                        m.next = "PUSH"
+            with m.State("PUSH"):
+                m.d.sync += beat_left.eq(beats - 1)
+                m.d.comb += constants_fifo.w_en.eq(1)
+                with m.If(constants_fifo.w_rdy):
+                    m.next = "KERNELS"
+            with m.State("KERNELS"):
+                m.d.comb += [self.i.ready.eq(fifo.w_rdy), fifo.w_en.eq(self.i.valid)]
+                with m.If(self.i.valid & self.i.ready):
+                    m.d.sync += row_left.eq(row_left - 1)
+                    with m.If(row_left == 0):
+                        m.d.comb += arrived.eq(1)
+                        m.d.sync += [row_left.eq(self.group_rows - 1), g_left.eq(g_left - 1)]
+                        with m.If(g_left == 1):
+                            m.d.sync += k_left.eq(k_left - 1)
+                            m.next = "CONSTANTS"
+                            with m.If(k_left == 1):
+                                m.d.sync += [
+                                    k_left.eq(self.output_groups),
+                                    rows_left.eq(Mux(rows_left > self.block_rows, rows_left - self.block_rows, 0)),
+                                ]
+                                with m.If(rows_left <= self.block_rows):
+                                    m.next = "IDLE"
+        return m

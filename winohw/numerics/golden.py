@@ -12,7 +12,7 @@ from winohw.algorithm.toomcook import Winograd
 from winohw.numerics.formats import Exact, Int64Array, Narrowing, Profile, Quantized
 from winohw.numerics.layer import ConvLayer
 
-__all__ = ["Difference", "GoldenModel", "Stages", "input_patches", "multiply_taps", "transform"]
+__all__ = ["Difference", "GoldenModel", "Stages", "input_patches", "layer_kernels", "multiply_taps", "transform"]
 
 #: What the axes of each stage count, in the order in which the hardware computes the stages.
 STAGE_AXES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -237,7 +237,7 @@ class GoldenModel:
 
     def transform_weights(self, layer: ConvLayer) -> Int64Array:
         """U of a layer, ``[K, C', n, n]``, narrowed in the ``quantized`` profile."""
-        u = transform(self.winograd.g, _kernels(self.winograd, layer))
+        u = transform(self.winograd.g, layer_kernels(self.winograd, layer))
         return self.profile.weight.apply(u) if isinstance(self.profile, Quantized) else u
 
     def sum_products(self, v: Int64Array, u: Int64Array) -> Int64Array:
@@ -268,7 +268,7 @@ class GoldenModel:
 
     def _check_transformed_weights(self, layer: ConvLayer, weights: ArrayLike) -> Int64Array:
         u = np.asarray(weights)
-        shape = (*_kernels(self.winograd, layer).shape[:2], self.winograd.n, self.winograd.n)
+        shape = (*layer_kernels(self.winograd, layer).shape[:2], self.winograd.n, self.winograd.n)
         if u.dtype.kind not in "iu":
             raise TypeError(f"Transformed weights must be integers, not {u.dtype}")
         if u.shape != shape:
@@ -301,6 +301,12 @@ def input_patches(winograd: Winograd, layer: ConvLayer, pixels: NDArray[np.int8]
     return np.ascontiguousarray(windows[:, ::step, ::step])
 
 
+def layer_kernels(winograd: Winograd, layer: ConvLayer) -> NDArray[np.int8]:
+    """Kernels of the equivalent stride-1 layer, ``[K, C', r, r]``."""
+    dense = _strides_directly(winograd, layer)
+    return (layer.weights if dense else layer.geometry.polyphase_weights(layer.weights)).transpose(0, 3, 1, 2)
+
+
 def transform(matrix: NDArray[np.int64], x: ArrayLike) -> Int64Array:
     """``matrix · x · matrixᵀ`` of each square in the last two axes of ``x``; exact modulo 2**64."""
     x = np.asarray(x)
@@ -321,12 +327,6 @@ def multiply_taps(v: Int64Array, u: Int64Array) -> Int64Array:
 
 def _strides_directly(winograd: Winograd, layer: ConvLayer) -> bool:
     return winograd.direct and winograd.kernel_size == layer.geometry.kernel
-
-
-def _kernels(winograd: Winograd, layer: ConvLayer) -> NDArray[np.int8]:
-    """Kernels of the equivalent stride-1 layer, ``[K, C', r, r]``."""
-    dense = _strides_directly(winograd, layer)
-    return (layer.weights if dense else layer.geometry.polyphase_weights(layer.weights)).transpose(0, 3, 1, 2)
 
 
 def _matmul(a: NDArray[np.integer], b: NDArray[np.integer]) -> Int64Array:

@@ -98,6 +98,6 @@ def wrap(x: npt.ArrayLike, bits: int) -> npt.NDArray[np.int64]:
     """``x`` modulo ``2^bits`` as a signed number of ``bits`` bits, 1 to 64: what a register of that width keeps."""
     array = np.asarray(x)
     if array.dtype == object:
-        array = array & ((1 << 64) - 1)
+        array = np.asarray(array & ((1 << 64) - 1))
     unused = 64 - bits
     return (array.astype(np.uint64) << np.uint64(unused)).astype(np.int64) >> np.int64(unused)

@@ -182,17 +182,15 @@ class Winograd:
         return self.tile_size == 1 and np.array_equal(self.bt, identity) and np.array_equal(self.g, identity)
 
     def is_exact(self) -> bool:
-        """Whether the two-dimensional identity holds exactly.
+        """Whether the identity holds exactly along one axis, hence along both.
 
-        The identity is trilinear, so it holds when it holds for every entry of input, kernel and output; and the
-        two-dimensional one is the one-dimensional one twice, which may therefore also be off by a sign.
+        It is trilinear, so it holds when it holds for every entry of input, kernel and output.
         """
         bt, g, at = (matrix.astype(object) for matrix in (self.bt, self.g, self.at))
         # factor[i, j, l]: what input l, multiplied with kernel tap j, adds to output i.
         factor = np.stack([(at * g[:, j]) @ bt for j in range(self.kernel_size)], axis=1)
-        i, j, source = np.indices(factor.shape)
-        wanted = np.where(source == i + j, self.divisor, 0)
-        return bool((factor == wanted).all() or (factor == -wanted).all())
+        output, tap, source = np.indices(factor.shape)
+        return bool((factor == np.where(source == output + tap, self.divisor, 0)).all())
 
     def real_matrices(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Bᵀ, G, Aᵀ in floating point with ``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A = correlation(d, g)``, the divisor left out.

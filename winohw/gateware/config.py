@@ -6,24 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from winohw.algorithm.modular import ExactDivision
-from winohw.algorithm.ranges import linear_range, signed_bits
+from winohw.algorithm.ranges import signed_bits, stage_widths
 from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
 from winohw.gateware.descriptor import DescriptorLimits
 from winohw.numerics.formats import Exact, Profile, Quantized
 
-__all__ = ["INT8", "EngineConfig", "largest_transform"]
-
-#: Range of pixels and weights.
-INT8 = (-128, 127)
-
-
-def largest_transform(matrix: np.ndarray, bounds: tuple[int, int] = INT8) -> tuple[int, int]:
-    """Least and greatest entry that `matrix @ x @ matrix.T` can have, each x within `bounds`."""
-    taps = linear_range(np.kron(matrix, matrix).tolist(), [bounds] * matrix.shape[1] ** 2)
-    return min(low for low, _ in taps), max(high for _, high in taps)
+__all__ = ["EngineConfig"]
 
 
 @dataclass(frozen=True)
@@ -194,12 +183,12 @@ class EngineConfig:
     @cached_property
     def v_exact_bits(self) -> int:
         """Width of a transformed pixel before narrowing: the extremes of Bt d B over int8."""
-        return signed_bits(*largest_transform(self._base.bt))
+        return stage_widths(self._base, 1).v
 
     @cached_property
     def u_exact_bits(self) -> int:
         """Width of a transformed weight before narrowing, over all kernels on offer."""
-        return max(signed_bits(*largest_transform(matrices.g)) for matrices in self.family_matrices.values())
+        return max(stage_widths(matrices, 1).u for matrices in self.family_matrices.values())
 
     @property
     def v_bits(self) -> int:

@@ -1,0 +1,1 @@
+"""Whole layers and networks for the engine: images, filter banks, cost model."""

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from winohw.algorithm.modular import ExactDivision
 from winohw.gateware.linear import LinearNetwork
+from winohw.numerics.formats import signed_range
 
 __all__ = ["ExactDivider"]
 
@@ -55,8 +56,7 @@ class ExactDivider(wiring.Component):
         self.divisor_squared = divisor_squared
         self.result_bits = result_bits
         self.acc_bits = self.division.acc_bits
-        limit = 1 << (result_bits - 1)
-        self._multiplier = LinearNetwork([[self.division.inverse]], [(-limit, limit - 1)], result_bits)
+        self._multiplier = LinearNetwork([[self.division.inverse]], [signed_range(result_bits)], result_bits)
         self.latency = self._multiplier.latency
         super().__init__({"i": In(signed(self.acc_bits)), "o": Out(signed(result_bits))})
 

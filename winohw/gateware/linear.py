@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from winohw.algorithm.addergraph import AdderGraph, Output
 from winohw.algorithm.modular import wrap
 from winohw.algorithm.ranges import signed_bits
+from winohw.numerics.formats import signed_range
 
 __all__ = ["LinearNetwork"]
 
@@ -75,7 +76,7 @@ class LinearNetwork(wiring.Component):
         self.latency = self._plan.latency
         self.register_bits = self._plan.register_bits()
         self.output_ranges = tuple(
-            (lo, hi) if modulo_bits is None or signed_bits(lo, hi) <= modulo_bits else _signed_range(modulo_bits)
+            (lo, hi) if modulo_bits is None or signed_bits(lo, hi) <= modulo_bits else signed_range(modulo_bits)
             for lo, hi in self.graph.output_intervals(self.input_ranges)
         )
         self.input_bits = max(signed_bits(*bounds) for bounds in self.input_ranges)
@@ -217,7 +218,3 @@ def _bits(number: Value, start: int, stop: int) -> Value:
     """Bits ``start`` to ``stop - 1`` of a signed number."""
     missing = max(stop - len(number), 0)
     return Cat(number, number[-1].replicate(missing))[start:stop]
-
-
-def _signed_range(bits: int) -> tuple[int, int]:
-    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1

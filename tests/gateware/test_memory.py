@@ -1,0 +1,74 @@
+# amaranth: UnusedElaboratable=no
+import numpy as np
+import pytest
+
+from winohw.gateware.memory import Memory
+from winohw.sim.testbench import run_stream
+
+INPUTS = ("write_en", "write_addr", "write_data", "read_en", "read_addr")
+
+
+def traffic(width: int, depth: int, cycles: int = 300) -> dict[str, np.ndarray]:
+    """Random traffic without collisions, a third of the cycles without a read or a write."""
+    rng = np.random.default_rng(width * 10007 + depth)
+    words = rng.integers(0, 1 << 16, (cycles, -(-width // 16))).tolist()
+    used = min(depth, 40)  # Few words, both ends of the memory among them, so that most reads find something.
+    address = np.concatenate([np.arange(used // 2), depth - 1 - np.arange(used - used // 2)])
+    beats = {
+        "write_en": rng.integers(0, 3, cycles) > 0,
+        "write_addr": rng.choice(address, cycles),
+        "write_data": np.array(
+            [sum(part << 16 * k for k, part in enumerate(word)) % (1 << width) for word in words], dtype=object
+        ),
+        "read_en": rng.integers(0, 3, cycles) > 0,
+        "read_addr": rng.choice(address, cycles),
+    }
+    beats["read_en"] &= ~(beats["write_en"] & (beats["write_addr"] == beats["read_addr"]))
+    return beats
+
+
+@pytest.mark.parametrize(("width", "depth"), [(1, 1), (1, 2), (35, 64), (9, 100), (70, 3)])
+def test_equals_model(width, depth):
+    dut = Memory(width, depth)
+    beats = traffic(width, depth)
+    result = run_stream(dut, beats, {"read_data": len(beats["read_en"])})
+    np.testing.assert_array_equal(result.outputs["read_data"], dut.model(**beats))
+
+
+def test_reads_every_cycle_unless_told():
+    dut = Memory(8, 16)
+    written = np.arange(16) + 100
+    result = run_stream(
+        dut,
+        {"write_en": np.arange(40) < 16, "write_addr": np.arange(40) % 16, "write_data": np.resize(written, 40)}
+        | {"read_addr": (np.arange(40) + 8) % 16},
+        {"read_data": 40},
+    )
+    np.testing.assert_array_equal(result.outputs["read_data"][26:34], (written[(np.arange(24, 32) + 8) % 16]))
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "blocks"),
+    [(210, 512, 6), (36, 1, 1), (37, 512, 2), (36, 513, 2), (9, 2048, 1), (9, 4096, 3), (9, 16384, 9)],
+)
+def test_blocks(width, depth, blocks):
+    assert Memory(width, depth, "ecp5").blocks == blocks
+
+
+def test_model_refuses_collision():
+    with pytest.raises(ValueError, match=r"^Word 3 is read and written in cycle 1$"):
+        Memory(4, 4).model([0, 1], [3, 3], [0, 0], [1, 1], [3, 3])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((8, 8, "spram"), "Memory kind must be one of generic, ecp5, ice40, not 'spram'"),
+        ((0, 8), "Memory width must be 1 or more, not 0"),
+        ((8, 0), "Memory depth must be 1 or more, not 0"),
+        ((8, 16385, "ecp5"), "Memory depth must be at most 16384 for kind 'ecp5', not 16385"),
+    ],
+)
+def test_bad_parameters(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Memory(*arguments)

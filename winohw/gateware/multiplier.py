@@ -6,12 +6,32 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "Multiplier"]
+__all__ = ["KINDS", "Multiplier", "check_parameters", "multiplier_latency", "products_per_cell"]
 
 _WIDEST = {"generic": 64, "ecp5": 18, "ice40": 16, "ice40_dual": 8, "lut": 64}
 
 #: The kinds of :class:`Multiplier`.
 KINDS = tuple(_WIDEST)
+
+
+def products_per_cell(kind: str) -> int:
+    """Independent products that a multiplier of this kind computes."""
+    return 2 if kind == "ice40_dual" else 1
+
+
+def multiplier_latency(b_width: int, kind: str) -> int:
+    """Cycles from the operands to the product."""
+    pairs = -(-b_width // 2)
+    return 2 + (pairs - 1).bit_length() if kind == "lut" else 2
+
+
+def check_parameters(a_width: int, b_width: int, kind: str) -> None:
+    """Raises ``ValueError`` unless there is such a multiplier."""
+    if kind not in KINDS:
+        raise ValueError(f"Multiplier kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    for name, width in (("a_width", a_width), ("b_width", b_width)):
+        if not 1 <= width <= _WIDEST[kind]:
+            raise ValueError(f"Multiplier {name} must be 1 to {_WIDEST[kind]} for kind {kind!r}, not {width!r}")
 
 
 class Multiplier(wiring.Component):
@@ -66,17 +86,12 @@ class Multiplier(wiring.Component):
     """
 
     def __init__(self, a_width: int, b_width: int, kind: str = "generic"):
-        if kind not in KINDS:
-            raise ValueError(f"Multiplier kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        for name, width in (("a_width", a_width), ("b_width", b_width)):
-            if not 1 <= width <= _WIDEST[kind]:
-                raise ValueError(f"Multiplier {name} must be 1 to {_WIDEST[kind]} for kind {kind!r}, not {width!r}")
+        check_parameters(a_width, b_width, kind)
         self.a_width = a_width
         self.b_width = b_width
         self.kind = kind
-        self.products = 2 if kind == "ice40_dual" else 1
-        pairs = -(-b_width // 2)
-        self.latency = 2 + (pairs - 1).bit_length() if kind == "lut" else 2
+        self.products = products_per_cell(kind)
+        self.latency = multiplier_latency(b_width, kind)
         super().__init__(
             {
                 "a": In(data.ArrayLayout(signed(a_width), self.products)),

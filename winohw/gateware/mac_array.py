@@ -1,0 +1,233 @@
+"""The elementwise product: all multipliers, the transformed weights they hold, and the sums over input channels."""
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike, NDArray
+
+from winohw.algorithm.modular import wrap
+from winohw.gateware.fan_out import FanOut
+from winohw.gateware.multiplier import Multiplier, check_parameters, multiplier_latency, products_per_cell
+
+__all__ = ["MacArray"]
+
+
+class MacArray(wiring.Component):
+    """Multiplies transformed pixels with transformed weights and adds the products of the Pc input channels.
+
+    ``o[k][i][a] = sum(u[k][c][i][p Q + a] * v[c][i][a] for c in range(Pc))``, with Q = n / fold, and p the phase: the
+    first chunk after (and with) a swap is phase 0, and each valid chunk is one phase further, modulo ``fold``. Sums are
+    exact, or modulo ``2**sum_bits`` if they are given fewer bits than that takes.
+
+    Transformed weights wait in shadow registers, a chain through all lanes, while the multipliers use those before:
+    with ``u_en`` every lane passes its n×n weights on to the one before it, and ``u`` enters the last. After Pc Pk
+    loads, the first load is in lane (k, c) = (0, 0), the second in (0, 1), the last in (Pk - 1, Pc - 1). A chunk with
+    ``swap`` makes the multipliers take over what the shadow registers hold; it may come in the cycle after the last
+    load. ``swapped`` tells that the next load may come in the cycle after.
+
+    For ``fold`` > 1 every multiplier rotates its ``fold`` weights through a ring.
+
+    With more than one lane, a register stage in front lets every row of every lane have its own copy of the control
+    signals.
+
+    Latency: ``latency``, the same for every chunk. Throughput: a chunk a cycle. Never stalls.
+
+    Parameters
+    ----------
+    input_tile : int
+        n.
+    fold : int
+        Cycles a patch; divides n.
+    input_lanes, output_lanes : int
+        Pc and Pk.
+    v_bits, u_bits : int
+        Widths of a transformed pixel and of a transformed weight.
+    kind : str
+        Of the multipliers, see :class:`Multiplier`. ``ice40_dual`` shares a cell between two neighbours.
+    sum_bits : int, optional
+        Width of a sum; default: what Pc products of the two least numbers take.
+
+    Attributes
+    ----------
+    columns : int
+        Q, tap columns of a chunk.
+    multipliers : int
+        Products a cycle.
+    cells : int
+        Multiplier cells.
+    latency : int
+        Cycles from a chunk to its sums.
+
+    Members
+    -------
+    i : In(stream.Signature({v: [Pc][n][Q] signed(v_bits), swap: 1}, always_ready=True))
+    u_en : In(1)
+    u : In([n][n] signed(u_bits))
+    swapped : Out(1)
+    o : Out(stream.Signature([Pk][n][Q] signed(sum_bits), always_ready=True))
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or ``fold`` does not divide ``input_tile``; and as :class:`Multiplier`.
+    """
+
+    def __init__(
+        self,
+        *,
+        input_tile: int,
+        fold: int = 1,
+        input_lanes: int = 1,
+        output_lanes: int = 1,
+        v_bits: int,
+        u_bits: int,
+        kind: str = "generic",
+        sum_bits: int | None = None,
+    ):
+        for name, value in (("input_tile", input_tile), ("input_lanes", input_lanes), ("output_lanes", output_lanes)):
+            if value < 1:
+                raise ValueError(f"MacArray {name} must be 1 or more, not {value!r}")
+        if fold < 1 or input_tile % fold:
+            raise ValueError(f"MacArray fold must divide the input tile {input_tile}, not {fold!r}")
+        check_parameters(v_bits, u_bits, kind)
+        levels = (input_lanes - 1).bit_length()
+        if sum_bits is None:
+            sum_bits = (input_lanes << (v_bits + u_bits - 2)).bit_length() + 1
+        if sum_bits < 1:
+            raise ValueError(f"MacArray sum_bits must be 1 or more, not {sum_bits!r}")
+        self.input_tile = input_tile
+        self.fold = fold
+        self.input_lanes = input_lanes
+        self.output_lanes = output_lanes
+        self.v_bits = v_bits
+        self.u_bits = u_bits
+        self.kind = kind
+        self.sum_bits = sum_bits
+        self.columns = input_tile // fold
+        self.multipliers = input_lanes * output_lanes * input_tile * self.columns
+        self.cells = -(-self.multipliers // products_per_cell(kind))
+        self._replicated = input_lanes * output_lanes > 1
+        self.latency = self._replicated + multiplier_latency(u_bits, kind) + levels
+        chunk = _layout(v_bits, input_lanes, input_tile, self.columns)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.StructLayout({"v": chunk, "swap": 1}), always_ready=True)),
+                "u_en": In(1),
+                "u": In(_layout(u_bits, input_tile, input_tile)),
+                "swapped": Out(1),
+                "o": Out(
+                    stream.Signature(_layout(sum_bits, output_lanes, input_tile, self.columns), always_ready=True)
+                ),
+            }
+        )
+
+    def model(self, v: ArrayLike, u: ArrayLike) -> NDArray[np.int64]:
+        """Sums of the chunks between two swaps.
+
+        Parameters
+        ----------
+        v : array of int
+            Chunks, ``[chunk, c, i, a]``; the first one swaps.
+        u : array of int
+            The Pk Pc kernels in the order they are loaded, ``[load, i, j]``.
+
+        Returns
+        -------
+        ndarray of int64
+            ``[chunk, k, i, a]``.
+        """
+        v = np.asarray(v, np.int64)
+        n, q = self.input_tile, self.columns
+        taps = np.asarray(u, np.int64).reshape(self.output_lanes, self.input_lanes, n, self.fold, q)
+        phase = np.arange(len(v)) % self.fold
+        return wrap(np.einsum("tcia,tkcia->tkia", v, np.moveaxis(taps, 3, 0)[phase]), self.sum_bits)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.output_lanes * self.input_lanes
+        valid, swap, v, load, u = self._front(m)
+
+        shadow = [Signal(self.u.shape(), name=f"shadow{lane}", reset_less=True) for lane in range(lanes)]
+        weights, enables = [], []
+        for lane, before in enumerate([*shadow[1:], u]):
+            for i in range(self.input_tile):
+                row = lane * self.input_tile + i
+                with m.If(load[row]):
+                    m.d.sync += shadow[lane][i].eq(before[i])
+                for a in range(self.columns):
+                    taps = [shadow[lane][i][phase * self.columns + a] for phase in range(self.fold)]
+                    weights.append(self._weight(m, f"ring{lane}_{i}_{a}", taps, valid[row], swap[row]))
+                    enables.append(valid[row] if self.fold > 1 else valid[row] & swap[row])
+
+        products = []
+        for first in range(0, self.multipliers, products_per_cell(self.kind)):
+            m.submodules[f"cell{first}"] = cell = Multiplier(self.v_bits, self.u_bits, self.kind)
+            m.d.comb += cell.b_en.eq(enables[first])
+            for product in range(min(cell.products, self.multipliers - first)):
+                lane, i, a = map(int, np.unravel_index(first + product, (lanes, self.input_tile, self.columns)))
+                m.d.comb += [
+                    cell.a[product].eq(v[lane % self.input_lanes][i][a]),
+                    cell.b[product].eq(weights[first + product]),
+                ]
+                products.append(cell.p[product])
+
+        per_lane = self.input_tile * self.columns
+        for k in range(self.output_lanes):
+            for tap in range(per_lane):
+                i, a = divmod(tap, self.columns)
+                terms = [products[(k * self.input_lanes + c) * per_lane + tap] for c in range(self.input_lanes)]
+                m.d.comb += self.o.payload[k][i][a].eq(self._sum(m, f"sum{k}_{i}_{a}", terms))
+        on_the_way = Signal(self.latency - self._replicated)
+        m.d.sync += on_the_way.eq(Cat(valid[0], on_the_way))
+        m.d.comb += [
+            self.o.valid.eq(on_the_way[-1]),
+            self.swapped.eq(self.i.valid & self.i.payload.swap),
+        ]
+        return m
+
+    def _front(self, m: Module) -> tuple[list[Value], list[Value], data.View, list[Value], data.View]:
+        """Control of every row of every lane (valid, swap and load), and what goes with it (v and u)."""
+        rows = self.output_lanes * self.input_lanes * self.input_tile
+        control = Cat(self.i.valid, self.i.payload.swap, self.u_en)
+        if not self._replicated:
+            return [control[0]] * rows, [control[1]] * rows, self.i.payload.v, [control[2]] * rows, self.u
+        m.submodules.control = fan_out = FanOut(3, rows, "ecp5" if self.kind == "ecp5" else "generic")
+        v = Signal(self.i.payload.v.shape(), reset_less=True)
+        u = Signal(self.u.shape(), reset_less=True)
+        m.d.comb += fan_out.i.eq(control)
+        m.d.sync += [v.eq(self.i.payload.v), u.eq(self.u)]
+        valid, swap, load = ([fan_out.o[row][bit] for row in range(rows)] for bit in range(3))
+        return valid, swap, v, load, u
+
+    def _weight(self, m: Module, name: str, taps: list[Value], valid: Value, swap: Value) -> Value:
+        """The weight that a multiplier takes next: of phase 0 from the shadow register, else from its ring."""
+        if self.fold == 1:
+            return taps[0]
+        ring = [Signal(signed(self.u_bits), name=f"{name}_{k}", reset_less=True) for k in range(self.fold)]
+        with m.If(valid):
+            m.d.sync += [
+                register.eq(Mux(swap, tap, before))
+                for register, tap, before in zip(ring, [*taps[1:], taps[0]], [*ring[1:], ring[0]], strict=True)
+            ]
+        return Mux(swap, taps[0], ring[0])
+
+    def _sum(self, m: Module, name: str, terms: list[Value]) -> Value:
+        """The terms added up by a tree with a register a level."""
+        level = 0
+        while len(terms) > 1:
+            sums = [low + high for low, high in zip(terms[::2], terms[1::2], strict=False)] + terms[len(terms) & ~1 :]
+            terms = []
+            for k, total in enumerate(sums):
+                bits = min(len(total), self.sum_bits)
+                terms.append(Signal(signed(bits), name=f"{name}_{level}_{k}", reset_less=True))
+                m.d.sync += terms[-1].eq(total)
+            level += 1
+        return terms[0]
+
+
+def _layout(bits: int, *dimensions: int) -> data.ArrayLayout:
+    layout = signed(bits)
+    for length in reversed(dimensions):
+        layout = data.ArrayLayout(layout, length)
+    return layout

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from types import SimpleNamespace
+from typing import Any
 
 from amaranth import Array, Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -17,6 +21,8 @@ __all__ = [
     "LayerError",
     "descriptor_fields",
     "descriptor_words",
+    "rows_ahead",
+    "status_layout",
 ]
 
 #: Upper half of a descriptor's first word ("WN"); the lower half counts the words that follow.
@@ -64,13 +70,32 @@ class DescriptorLimits:
 
     Parameters
     ----------
-    input_tile: n, the edge of the input tile.
-    kernels: kernel sizes r on offer, each 1 ... n.
-    max_groups: for each kernel, the most groups of input channels.
-    fold, max_tiles, line_words: see `EngineConfig`.
-    output_lanes: Pk.
-    dimension_bits: width of every size and count field.
-    shift_taps: n*n when the engine takes a shift table, else 0.
+    input_tile : int
+        n, the edge of the input tile, 1 or more.
+    kernels : tuple of int
+        Kernel sizes r on offer, each 1 … n; the tile size is n + 1 - r. A kernel of n (direct convolution, which steps
+        by the stride itself) has to be the only one.
+    max_groups : tuple of int
+        For each kernel, the most groups of Pc input channels, 1 or more.
+    fold : int
+        Cycles a patch, 1 or more.
+    max_tiles : int
+        Tiles a block, 1 or more.
+    line_words : int
+        Words of a line buffer bank, 1 … 65536.
+    output_lanes : int
+        Pk, 1 or more.
+    dimension_bits : int
+        Width of every size and count field, 4 … 16.
+    shift_taps : int
+        n·n if the engine takes a shift table, else 0.
+    max_shifts : tuple of int
+        Greatest shifts of V, U and M, each 0 … 31.
+
+    Raises
+    ------
+    ValueError
+        If one of them is out of its range, or the kernels do not go together.
     """
 
     input_tile: int
@@ -82,6 +107,46 @@ class DescriptorLimits:
     output_lanes: int
     dimension_bits: int
     shift_taps: int
+    max_shifts: tuple[int, int, int] = (31, 31, 31)
+
+    def __post_init__(self) -> None:
+        for name, least, most in (
+            ("input_tile", 1, 15),
+            ("fold", 1, 15),
+            ("max_tiles", 1, 1 << 16),
+            ("line_words", 1, 1 << 16),
+            ("output_lanes", 1, (1 << 16) - 1),
+            ("dimension_bits", 4, 16),
+            ("shift_taps", 0, 225),
+        ):
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name} must be within {least} … {most}, not {value!r}")
+        n = self.input_tile
+        if not self.kernels or not all(1 <= kernel <= n for kernel in self.kernels):
+            raise ValueError(f"kernels must be within 1 … {n}, not {self.kernels!r}")
+        if n in self.kernels and len(self.kernels) > 1:
+            raise ValueError(
+                f"a kernel of {n} fills the input tile and must be the only one, not one of {self.kernels!r}"
+            )
+        if len(self.max_groups) != len(self.kernels) or any(groups < 1 for groups in self.max_groups):
+            raise ValueError(f"max_groups must hold a positive number for each kernel, not {self.max_groups!r}")
+        if len(self.max_shifts) != 3 or not all(0 <= shift <= 31 for shift in self.max_shifts):
+            raise ValueError(f"max_shifts must be three numbers within 0 … 31, not {self.max_shifts!r}")
+
+    def step(self, kernel: int, stride: int) -> int:
+        """Distance between neighbouring patches, in pixels of a phase."""
+        tile_size = self.input_tile + 1 - kernel
+        return stride if tile_size == 1 else tile_size
+
+
+def rows_ahead(input_tile: int, step: int) -> int:
+    """Tile rows after a given one that must have begun before that one is complete.
+
+    Neighbouring patches share pixels: the last of the n pixel rows of tile row t is pixel row t·step + n - 1, and
+    tile row t + ⌊(n - 1) / step⌋ has begun by then. The line buffer needs a slot for each of them.
+    """
+    return (input_tile - 1) // step
 
 
 def descriptor_fields() -> tuple[str, ...]:
@@ -123,191 +188,302 @@ def descriptor_words(limits: DescriptorLimits) -> int:
     return len(descriptor_fields()) // 2 + limits.shift_taps
 
 
-#: Fields that hold an int8.
+#: Fields that hold an int8, sign-extended to 16 bits.
 _INT8_FIELDS = ("pad_value", "output_zero_point", "act_min", "act_max")
+
+#: Fields that must not be 0; others follow from them.
+_POSITIVE_FIELDS = (
+    "images",
+    "height",
+    "width",
+    "groups",
+    "output_groups",
+    "filters",
+    "tile_rows",
+    "tile_cols",
+    "block_rows",
+    "slots",
+)
+
+#: No bound at all, in a check.
+_UNBOUNDED = 0x1FFFF
+
+
+def _field_bits(name: str, limits: DescriptorLimits) -> int:
+    """Bits that the engine keeps of a field."""
+    if name in _INT8_FIELDS:
+        return 8
+    return {"group_pitch": 16, "slot_pitch": 16, "reserved": 0}.get(name, limits.dimension_bits)
+
+
+def _product_checks(job: Any, limits: DescriptorLimits, *, tile: Any, step: Any, ahead: Any, most_groups: Any) -> list:
+    """Checks (a, b, c, relation, d, error) that a·b + c <relation> d, on signals or on integers.
+
+    `job` has the fields, and beside them `doubled`, whether an image pixel row is half a row of a phase, and `room`,
+    the slots, or `_UNBOUNDED` if all tile rows of the layer fit.
+    """
+    return [
+        (job.tile_rows, job.images, 0, "eq", job.total_rows, LayerError.GEOMETRY),
+        (job.tile_cols, limits.fold, 0, "eq", job.group_pitch, LayerError.GEOMETRY),
+        (job.group_pitch, job.groups, 0, "eq", job.slot_pitch, LayerError.LINE_BUFFER),
+        (job.slot_pitch, job.slots, 0, "le", limits.line_words, LayerError.LINE_BUFFER),
+        (job.tile_cols, job.block_rows, 0, "le", limits.max_tiles, LayerError.TOO_MANY_TILES),
+        (job.tile_rows - 1, step, limits.input_tile, "eq", job.grid_height, LayerError.GEOMETRY),
+        (job.tile_cols - 1, step, limits.input_tile, "eq", job.grid_width, LayerError.GEOMETRY),
+        (job.tile_rows, tile, 0, "ge", job.output_height, LayerError.GEOMETRY),
+        (job.tile_rows - 1, tile, 0, "lt", job.output_height, LayerError.GEOMETRY),
+        (job.tile_cols, tile, 0, "ge", job.output_width, LayerError.GEOMETRY),
+        (job.tile_cols - 1, tile, 0, "lt", job.output_width, LayerError.GEOMETRY),
+        (job.output_groups, limits.output_lanes, 0, "ge", job.filters, LayerError.GEOMETRY),
+        (job.output_groups - 1, limits.output_lanes, 0, "lt", job.filters, LayerError.GEOMETRY),
+        (job.height, 1, job.pad_top, "le", job.grid_height << job.doubled, LayerError.GEOMETRY),
+        (job.width, 1, job.pad_left, "le", job.grid_width << job.doubled, LayerError.GEOMETRY),
+        (job.block_rows, 1, ahead, "le", job.room, LayerError.LINE_BUFFER),
+        (job.groups, 1, 0, "le", most_groups, LayerError.TOO_MANY_CHANNELS),
+    ]
 
 
 class DescriptorReader(wiring.Component):
     """Collects a layer descriptor, checks it, and offers it to the engine.
 
-    Every field is checked against the instance's limits and against the others, products included (on a serial
-    multiplier, a bit a cycle), so that no accepted descriptor can make the engine overrun a memory or wait for ever.
+    A descriptor is a header word (`DESCRIPTOR_MAGIC` above the number of words that follow), the fields of
+    `descriptor_fields` in pairs, and, if the instance takes a shift table, a word a tap, row-major, with the shifts of
+    V, U and M in its three lower bytes. Every field is checked against the instance's limits and against the others,
+    products included (on a serial multiplier, a bit a cycle), so that no accepted descriptor can make the engine
+    overrun a memory or wait for ever. What is checked, in this order, with m = n + 1 - r, s the step of a patch and p
+    the pixels of the image a pixel of a phase (2 in the modes for stride 2):
+
+    * every field fits its width, an int8 field holds an int8, no shift exceeds its maximum, and `reserved` is 0;
+    * the kernel is one of those on offer; the stride is 1 or 2; stride 2 is POLYPHASE or SUBSAMPLE, unless the engine
+      is a direct one, which is always DENSE;
+    * no count or size is 0, and `groups` is `input_groups`, times 4 if POLYPHASE;
+    * `total_rows` = `images` · `tile_rows`;
+    * `group_pitch` = `tile_cols` · fold, `slot_pitch` = `group_pitch` · `groups`;
+    * `slots` · `slot_pitch` fit the line buffer, `block_rows` · `tile_cols` the accumulators;
+    * `grid_height` = (`tile_rows` - 1) · s + n, (`tile_rows` - 1) · m < `output_height` ≤ `tile_rows` · m,
+      `pad_top` + `height` ≤ p · `grid_height`; the same for columns;
+    * the last of the `output_groups` groups of Pk channels is the one that holds the last of the `filters`;
+    * a block can become complete: its `block_rows` tile rows and those that begin before its last one is complete
+      (`rows_ahead`, at most `tile_rows` - 1) are at most `slots`, unless the line buffer holds all `total_rows`;
+    * there are no more `groups` than the accumulators' width allows.
+
     A refused descriptor is dropped up to its `last`; the reader is then ready for the next one.
+
+    Latency: fewer than 200 cycles from the last word to `valid`. Throughput: a word a cycle; the next descriptor is taken
+    after `done`.
+
+    Parameters
+    ----------
+    limits : DescriptorLimits
+        What the instance accepts.
 
     Members
     -------
-    i : stream of {word: 32 bits, last: 1 bit}.
-    job : the accepted fields, stable while `valid`.
-    shifts : the shift table, one entry a tap, row-major ({v, u, m}: 5 bits each), stable while `valid`.
-    valid : a checked descriptor stands at `job`; it is dropped by `done`.
-    error, error_strobe : code of a refused descriptor, for one cycle.
-    busy : something of a descriptor has been received.
+    i : In(stream.Signature(StructLayout({"word": 32, "last": 1})))
+        Words; `last` comes with the last one of a descriptor.
+    job : Out(StructLayout)
+        The fields but `reserved`, stable while `valid`.
+    shifts : Out(ArrayLayout(StructLayout({"v": 5, "u": 5, "m": 5}), shift_taps))
+        The shift table, row-major, stable while `valid`; only if there are taps.
+    valid : Out(1)
+        A checked descriptor stands at `job` until `done`.
+    done : In(1)
+        Drops it.
+    error : Out(8)
+        The `LayerError` of a refused descriptor, together with `error_strobe`.
+    error_strobe : Out(1)
+        For one cycle.
+    busy : Out(1)
+        Something of a descriptor has been received.
+
+    Raises
+    ------
+    TypeError
+        If the limits are not `DescriptorLimits`.
     """
 
     def __init__(self, limits: DescriptorLimits):
+        if not isinstance(limits, DescriptorLimits):
+            raise TypeError(f"limits must be DescriptorLimits, not {limits!r}")
         self.limits = limits
-        bits = limits.dimension_bits
-        self._wide = {"group_pitch": 16, "slot_pitch": 16}
         self.job_layout = data.StructLayout(
-            {
-                name: 8 if name in _INT8_FIELDS else self._wide.get(name, bits)
-                for name in descriptor_fields()
-                if name != "reserved"
-            }
+            {name: _field_bits(name, limits) for name in descriptor_fields() if name != "reserved"}
         )
-        self.shift_layout = data.ArrayLayout(data.StructLayout({"v": 5, "u": 5, "m": 5}), limits.shift_taps)
-        super().__init__(
-            {
-                "i": In(stream.Signature(data.StructLayout({"word": 32, "last": 1}))),
-                "job": Out(self.job_layout),
-                "shifts": Out(self.shift_layout),
-                "valid": Out(1),
-                "done": In(1),
-                "error": Out(8),
-                "error_strobe": Out(1),
-                "busy": Out(1),
-            }
-        )
+        members = {
+            "i": In(stream.Signature(data.StructLayout({"word": 32, "last": 1}))),
+            "job": Out(self.job_layout),
+            "valid": Out(1),
+            "done": In(1),
+            "error": Out(8),
+            "error_strobe": Out(1),
+            "busy": Out(1),
+        }
+        if limits.shift_taps:
+            members["shifts"] = Out(data.ArrayLayout(data.StructLayout({"v": 5, "u": 5, "m": 5}), limits.shift_taps))
+        super().__init__(members)
 
-    def elaborate(self, platform) -> Module:
+    def model(self, words: Sequence[int]) -> LayerError:
+        """What becomes of the words of one descriptor, the one with `last` included."""
+        limits = self.limits
+        header, *body = (int(word) for word in words)
+        count = descriptor_words(limits)
+        if header != (DESCRIPTOR_MAGIC << 16 | count):
+            return LayerError.BAD_HEADER
+        if not body:
+            return LayerError.TRUNCATED
+        fields: dict[str, int] = {}
+        for index, word in enumerate(body[:count]):
+            values = dict(zip(descriptor_fields()[2 * index :][:2], (word & 0xFFFF, word >> 16), strict=False))
+            fits = all(_fits(name, value, limits) for name, value in values.items())
+            if not values:
+                fits = word >> 24 == 0 and all(
+                    word >> 8 * number & 0xFF <= most for number, most in enumerate(limits.max_shifts)
+                )
+            if not fits:
+                return LayerError.FIELD_RANGE
+            fields |= values
+        if len(body) < count:
+            return LayerError.TRUNCATED
+        if len(body) > count:
+            return LayerError.TOO_LONG
+        return self._model_fields(SimpleNamespace(**fields))
+
+    def _model_fields(self, job: SimpleNamespace) -> LayerError:
+        limits = self.limits
+        if job.kernel not in limits.kernels or job.stride not in (1, 2) or job.mode not in list(InputMode):
+            return LayerError.UNSUPPORTED
+        tile_size = limits.input_tile + 1 - job.kernel
+        step = limits.step(job.kernel, job.stride)
+        job.doubled = job.mode != InputMode.DENSE
+        if step > limits.input_tile or job.doubled != (job.stride == 2 and tile_size > 1):
+            return LayerError.UNSUPPORTED
+        if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
+            return LayerError.FIELD_RANGE
+        if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
+            return LayerError.GEOMETRY
+        job.room = _UNBOUNDED if job.total_rows <= job.slots else job.slots
+        checks = _product_checks(
+            job,
+            limits,
+            tile=tile_size,
+            step=step,
+            ahead=min(rows_ahead(limits.input_tile, step), job.tile_rows - 1),
+            most_groups=limits.max_groups[limits.kernels.index(job.kernel)],
+        )
+        holds = {"eq": operator.eq, "le": operator.le, "ge": operator.ge, "lt": operator.lt}
+        for a, b, c, relation, d, error in checks:
+            if not holds[relation](a * b + c, d):
+                return error
+        return LayerError.OK
+
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         limits = self.limits
         fields = descriptor_fields()
+        field_words = len(fields) // 2
         words = descriptor_words(limits)
         word, last = self.i.p.word, self.i.p.last
         job = self.job
-        index = Signal(range(words + 1))
-        bad = Signal(8)
-
-        field_words = len(fields) // 2
-        out_of_range = Signal()
-        with m.If(self.i.valid & self.i.ready & (index != 0)):
-            for number, name in enumerate(fields):
-                half = word[16 * (number % 2) :][:16]
-                if name == "reserved":
-                    continue
-                with m.If(index == 1 + number // 2):
-                    m.d.sync += job[name].eq(half)
-            if limits.shift_taps:
-                # The table arrives tap by tap and moves along a chain: no address decoder in front of it.
-                with m.If(index > field_words):
-                    m.d.sync += self.shifts.as_value().eq(
-                        Cat(self.shifts.as_value()[15:], word[0:5], word[8:13], word[16:21])
-                    )
-        # Bits of a field that this instance does not keep must be zero.
-        for number, name in enumerate(fields):
-            if name in _INT8_FIELDS or name == "reserved":
-                continue
-            half = word[16 * (number % 2) :][:16]
-            kept = self._wide.get(name, limits.dimension_bits)
-            if kept < 16:
-                with m.If((index == 1 + number // 2) & half[kept:].any()):
-                    m.d.comb += out_of_range.eq(1)
-
-        # Checks that need a product: a * b + c against d.
-        step = Signal(range(limits.input_tile + 1))
-        tile = Signal(range(limits.input_tile + 1))
-        max_groups = Signal(limits.dimension_bits)
-        known = Signal()
-        for kernel, groups in zip(limits.kernels, limits.max_groups, strict=True):
-            size = limits.input_tile + 1 - kernel
-            with m.If(job.kernel == kernel):
-                m.d.comb += [
-                    known.eq(1),
-                    tile.eq(size),
-                    max_groups.eq(min(groups, 2**limits.dimension_bits - 1)),
-                    # A direct engine steps by the stride itself.
-                    step.eq(job.stride if size == 1 else size),
-                ]
-        direct = tile == 1
-        phased = job.mode != InputMode.DENSE
-        supported = Signal()
-        m.d.comb += supported.eq(
-            known
-            & (job.stride >= 1)
-            & (job.stride <= 2)
-            & (job.mode <= InputMode.SUBSAMPLE)
-            & Mux(direct, ~phased, phased == (job.stride == 2))
-        )
-        nonzero = Signal()
-        m.d.comb += nonzero.eq(
-            (job.images != 0)
-            & (job.height != 0)
-            & (job.width != 0)
-            & (job.groups != 0)
-            & (job.output_groups != 0)
-            & (job.tile_rows != 0)
-            & (job.tile_cols != 0)
-            & (job.block_rows != 0)
-            & (job.slots != 0)
-            & (job.filters != 0)
-        )
-        groups_agree = Signal()
-        m.d.comb += groups_agree.eq(
-            job.groups == Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)
-        )
-        n, lanes = limits.input_tile, limits.output_lanes
-        # (a, b, c, relation, d, code): a * b + c <relation> d
-        checks = [
-            (job.tile_rows, job.images, 0, "eq", job.total_rows, LayerError.GEOMETRY),
-            (job.tile_cols, limits.fold, 0, "eq", job.group_pitch, LayerError.GEOMETRY),
-            (job.group_pitch, job.groups, 0, "eq", job.slot_pitch, LayerError.LINE_BUFFER),
-            (job.slot_pitch, job.slots, 0, "le", limits.line_words, LayerError.LINE_BUFFER),
-            (job.tile_cols, job.block_rows, 0, "le", limits.max_tiles, LayerError.TOO_MANY_TILES),
-            (job.tile_rows - 1, step, n, "eq", job.grid_height, LayerError.GEOMETRY),
-            (job.tile_cols - 1, step, n, "eq", job.grid_width, LayerError.GEOMETRY),
-            (job.tile_rows, tile, 0, "ge", job.output_height, LayerError.GEOMETRY),
-            (job.tile_rows - 1, tile, 0, "lt", job.output_height, LayerError.GEOMETRY),
-            (job.tile_cols, tile, 0, "ge", job.output_width, LayerError.GEOMETRY),
-            (job.tile_cols - 1, tile, 0, "lt", job.output_width, LayerError.GEOMETRY),
-            (job.output_groups, lanes, 0, "ge", job.filters, LayerError.GEOMETRY),
-            (job.output_groups - 1, lanes, 0, "lt", job.filters, LayerError.GEOMETRY),
-            (job.height, 1, job.pad_top, "le", job.grid_height << phased, LayerError.GEOMETRY),
-            (job.width, 1, job.pad_left, "le", job.grid_width << phased, LayerError.GEOMETRY),
-            (job.block_rows, 1, 0, "le", job.slots, LayerError.LINE_BUFFER),
-            (job.groups, 1, 0, "le", max_groups, LayerError.TOO_MANY_CHANNELS),
-        ]
-        check = Signal(range(len(checks)))
-        multiplicand, product = Signal(33), Signal(33)
-        multiplier, bound = Signal(17), Signal(17)
-        relation = Signal(2)
+        index = Signal(range(words + 1))  # of the word at the input; 0 is the header
+        collect = Signal()
         code = Signal(8)
-        relations = {"eq": 0, "le": 1, "ge": 2, "lt": 3}
-        holds = Signal()
-        m.d.comb += holds.eq(Array([product == bound, product <= bound, product >= bound, product < bound])[relation])
 
-        m.d.comb += [self.busy.eq(1), self.error.eq(bad)]
+        # --- every word is kept, and checked by itself, as it comes --------------------------------------------------
+        fits = Signal(init=1)
+        with m.Switch(index):
+            for number in range(field_words):
+                with m.Case(number + 1):
+                    pair = [(name, word[16 * half :][:16]) for half, name in enumerate(fields[2 * number :][:2])]
+                    m.d.comb += fits.eq(Cat(_fits(name, value, limits) for name, value in pair).all())
+                    with m.If(collect):
+                        m.d.sync += [job[name].eq(value) for name, value in pair if name != "reserved"]
+            if limits.shift_taps:
+                with m.Default():
+                    entries = [word[8 * number :][:8] for number in range(4)]
+                    most = (*limits.max_shifts, 0)
+                    m.d.comb += fits.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)).all())
+                    with m.If(collect):
+                        # The table moves along a chain: no address decoder in front of it.
+                        tap = Cat(entry[:5] for entry in entries[:3])
+                        m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
+
+        # --- what follows from the fields ----------------------------------------------------------------------------
+        n = limits.input_tile
+        step, tile, ahead = Signal(range(n + 1)), Signal(range(n + 1)), Signal(range(n + 1))
+        most_groups = Signal(limits.dimension_bits)
+        supported, phased = Signal(), Signal()
+        m.d.comb += phased.eq(job.mode != InputMode.DENSE)
+        for kernel, groups in zip(limits.kernels, limits.max_groups, strict=True):
+            for stride in (1, 2):
+                distance = limits.step(kernel, stride)
+                if distance > n:
+                    continue
+                with m.If((job.kernel == kernel) & (job.stride == stride)):
+                    begun = rows_ahead(n, distance)
+                    m.d.comb += [
+                        supported.eq((job.mode <= InputMode.SUBSAMPLE) & (phased == (stride == 2 and kernel < n))),
+                        tile.eq(n + 1 - kernel),
+                        step.eq(distance),
+                        ahead.eq(Mux(job.tile_rows > begun, begun, job.tile_rows - 1)),
+                        most_groups.eq(min(groups, 2**limits.dimension_bits - 1)),
+                    ]
+        positive, groups_agree = Signal(), Signal()
+        m.d.comb += [
+            positive.eq(Cat(job[name].any() for name in _POSITIVE_FIELDS).all()),
+            groups_agree.eq(
+                job.groups == Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)
+            ),
+        ]
+        room = Signal(range(_UNBOUNDED + 1))
+        m.d.sync += room.eq(Mux(job.total_rows <= job.slots, _UNBOUNDED, job.slots))
+
+        # --- one product after another -------------------------------------------------------------------------------
+        values = SimpleNamespace(**{name: job[name] for name in self.job_layout.members}, doubled=phased, room=room)
+        checks = _product_checks(values, limits, tile=tile, step=step, ahead=ahead, most_groups=most_groups)
+        check = Signal(range(len(checks)))
+        # a, b < 2^16 and c < 2^4: the shifted multiplicand and the sum stay below 2^33.
+        multiplicand, product = Signal(33), Signal(33)
+        multiplier = Signal(16)
+        bound = Signal(17)
+        relations = ("eq", "le", "ge", "lt")
+        relation = Signal(range(len(relations)))
+        check_code = Signal(8)
+        holds = Signal()
+        less, equal = product < bound, product == bound
+        m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
+
+        m.d.comb += [self.busy.eq(1), self.error.eq(code)]
         with m.FSM():
             with m.State("HEADER"):
                 m.d.comb += [self.i.ready.eq(1), self.busy.eq(0)]
                 m.d.sync += index.eq(1)
                 with m.If(self.i.valid):
                     with m.If(word != (DESCRIPTOR_MAGIC << 16 | words)):
-                        m.d.sync += bad.eq(LayerError.BAD_HEADER)
+                        m.d.sync += code.eq(LayerError.BAD_HEADER)
                         m.next = "DROP"
                         with m.If(last):
                             m.next = "REFUSE"
                     with m.Elif(last):
-                        m.d.sync += bad.eq(LayerError.TRUNCATED)
+                        m.d.sync += code.eq(LayerError.TRUNCATED)
                         m.next = "REFUSE"
                     with m.Else():
                         m.next = "COLLECT"
             with m.State("COLLECT"):
-                m.d.comb += self.i.ready.eq(1)
+                m.d.comb += [self.i.ready.eq(1), collect.eq(self.i.valid)]
                 with m.If(self.i.valid):
                     m.d.sync += index.eq(index + 1)
-                    with m.If(out_of_range):
-                        m.d.sync += bad.eq(LayerError.FIELD_RANGE)
+                    with m.If(~fits):
+                        m.d.sync += code.eq(LayerError.FIELD_RANGE)
                         m.next = "DROP"
                         with m.If(last):
                             m.next = "REFUSE"
                     with m.Elif(last & (index != words)):
-                        m.d.sync += bad.eq(LayerError.TRUNCATED)
+                        m.d.sync += code.eq(LayerError.TRUNCATED)
                         m.next = "REFUSE"
                     with m.Elif(index == words):
-                        m.next = "LIMITS"
+                        m.next = "SETTLE"
                         with m.If(~last):
-                            m.d.sync += bad.eq(LayerError.TOO_LONG)
+                            m.d.sync += code.eq(LayerError.TOO_LONG)
                             m.next = "DROP"
             with m.State("DROP"):
                 m.d.comb += self.i.ready.eq(1)
@@ -316,17 +492,18 @@ class DescriptorReader(wiring.Component):
             with m.State("REFUSE"):
                 m.d.comb += self.error_strobe.eq(1)
                 m.next = "HEADER"
-            with m.State("LIMITS"):
-                m.d.sync += [check.eq(0), index.eq(0)]
+            with m.State("SETTLE"):
+                # `room` needs a cycle more than the fields.
+                m.d.sync += check.eq(0)
                 m.next = "LOAD"
                 with m.If(~supported):
-                    m.d.sync += bad.eq(LayerError.UNSUPPORTED)
+                    m.d.sync += code.eq(LayerError.UNSUPPORTED)
                     m.next = "REFUSE"
-                with m.Elif(~nonzero):
-                    m.d.sync += bad.eq(LayerError.FIELD_RANGE)
+                with m.Elif(~positive):
+                    m.d.sync += code.eq(LayerError.FIELD_RANGE)
                     m.next = "REFUSE"
                 with m.Elif(~groups_agree):
-                    m.d.sync += bad.eq(LayerError.GEOMETRY)
+                    m.d.sync += code.eq(LayerError.GEOMETRY)
                     m.next = "REFUSE"
             with m.State("LOAD"):
                 with m.Switch(check):
@@ -337,8 +514,8 @@ class DescriptorReader(wiring.Component):
                                 multiplier.eq(b),
                                 product.eq(c),
                                 bound.eq(d),
-                                relation.eq(relations[op]),
-                                code.eq(error),
+                                relation.eq(relations.index(op)),
+                                check_code.eq(error),
                             ]
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
@@ -348,7 +525,7 @@ class DescriptorReader(wiring.Component):
                 with m.If(multiplier == 0):
                     m.next = "COMPARE"
             with m.State("COMPARE"):
-                m.d.sync += [check.eq(check + 1), bad.eq(code)]
+                m.d.sync += [check.eq(check + 1), code.eq(check_code)]
                 m.next = "LOAD"
                 with m.If(~holds):
                     m.next = "REFUSE"
@@ -359,6 +536,13 @@ class DescriptorReader(wiring.Component):
                 with m.If(self.done):
                     m.next = "HEADER"
         return m
+
+
+def _fits(name: str, value: Any, limits: DescriptorLimits) -> Any:
+    """Whether 16 bits are a value of the field; an integer or a signal."""
+    if name not in _INT8_FIELDS:
+        return value < 1 << _field_bits(name, limits)
+    return (value < 0x80) | (value >= 0xFF80)
 
 
 def status_layout() -> data.StructLayout:

@@ -67,15 +67,7 @@ class Memory(wiring.Component):
     latency = 2
 
     def __init__(self, width: int, depth: int, kind: str = "generic"):
-        if kind not in KINDS:
-            raise ValueError(f"Memory kind must be one of {', '.join(KINDS)}, not {kind!r}")
-        if width < 1:
-            raise ValueError(f"Memory width must be 1 or more, not {width!r}")
-        if depth < 1:
-            raise ValueError(f"Memory depth must be 1 or more, not {depth!r}")
-        deepest = _ECP5_SHAPES[-1][0]
-        if kind == "ecp5" and depth > deepest:
-            raise ValueError(f"Memory depth must be at most {deepest} for kind 'ecp5', not {depth!r}")
+        self.check_parameters(width, depth, kind)
         self.width = width
         self.depth = depth
         self.kind = kind
@@ -89,6 +81,19 @@ class Memory(wiring.Component):
                 "read_data": Out(width),
             }
         )
+
+    @staticmethod
+    def check_parameters(width: int, depth: int, kind: str) -> None:
+        """Raises ``ValueError`` unless there is such a memory."""
+        if kind not in KINDS:
+            raise ValueError(f"Memory kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        if width < 1:
+            raise ValueError(f"Memory width must be 1 or more, not {width!r}")
+        if depth < 1:
+            raise ValueError(f"Memory depth must be 1 or more, not {depth!r}")
+        deepest = _ECP5_SHAPES[-1][0]
+        if kind == "ecp5" and depth > deepest:
+            raise ValueError(f"Memory depth must be at most {deepest} for kind 'ecp5', not {depth!r}")
 
     @property
     def blocks(self) -> int:

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth.hdl import Array, Module, Mux, ShapeLike, Signal, Value, signed
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
 from winohw.algorithm.toomcook import Winograd
 from winohw.gateware.linear import LinearNetwork
 from winohw.gateware.narrow import Narrow
+from winohw.gateware.pipeline import delayed, matrix_layout
 from winohw.gateware.transposer import Transposer
 from winohw.numerics.formats import Narrowing
 from winohw.numerics.golden import transform
@@ -116,11 +117,11 @@ class InputTransform(wiring.Component):
         self.chunk_latency = self.latency + fold - 1
 
         members = {
-            "i": In(stream.Signature(_array(signed(8), self.columns, n), always_ready=True)),
-            "o": Out(stream.Signature(_array(signed(self.v_bits), n, self.columns), always_ready=True)),
+            "i": In(stream.Signature(matrix_layout(signed(8), self.columns, n), always_ready=True)),
+            "o": Out(stream.Signature(matrix_layout(signed(self.v_bits), n, self.columns), always_ready=True)),
         }
         if narrowing is not None:
-            members["shift"] = In(_array(range(self.max_shift + 1), n, n))
+            members["shift"] = In(matrix_layout(range(self.max_shift + 1), n, n))
         super().__init__(members)
 
     @classmethod
@@ -154,7 +155,7 @@ class InputTransform(wiring.Component):
             m.submodules[f"row{k}"] = network
             m.d.comb += network.i.eq(self.i.payload[k])
             rows.append(network.o)
-        valid = _delayed(m, valid, self._rows[0].latency, "row_valid")
+        valid = delayed(m, valid, self._rows[0].latency, name="row_valid")
 
         if self.fold > 1:
             m.submodules.transposer = transposer = self._transposer
@@ -168,7 +169,7 @@ class InputTransform(wiring.Component):
             m.submodules[f"column{a}"] = network
             m.d.comb += [network.i[k].eq(rows[k][a]) for k in range(n)]
             columns.append(network.o)
-        valid = _delayed(m, valid, self._columns[0].latency, "column_valid")
+        valid = delayed(m, valid, self._columns[0].latency, name="column_valid")
 
         if self.narrowing is None:
             m.d.comb += self.o.valid.eq(valid)
@@ -179,7 +180,7 @@ class InputTransform(wiring.Component):
             for a, unit in enumerate(units):
                 m.submodules[f"narrow{i}_{a}"] = unit
                 m.d.comb += [unit.i.eq(columns[a][i]), unit.shift.eq(shifts[i][a]), self.o.payload[i][a].eq(unit.o)]
-        m.d.comb += self.o.valid.eq(_delayed(m, valid, self._narrows[0][0].latency, "narrow_valid"))
+        m.d.comb += self.o.valid.eq(delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid"))
         return m
 
     def _shifts(self, m: Module, valid: Value) -> list[list[Value]]:
@@ -200,18 +201,5 @@ class InputTransform(wiring.Component):
         return shifts
 
 
-def _array(shape: ShapeLike, rows: int, columns: int) -> data.ArrayLayout:
-    return data.ArrayLayout(data.ArrayLayout(shape, columns), rows)
-
-
 def _union(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return min(lo for lo, _ in ranges), max(hi for _, hi in ranges)
-
-
-def _delayed(m: Module, valid: Value, cycles: int, name: str) -> Value:
-    """A strobe some cycles later."""
-    for cycle in range(cycles):
-        later = Signal(name=f"{name}{cycle}")
-        m.d.sync += later.eq(valid)
-        valid = later
-    return valid

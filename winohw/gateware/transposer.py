@@ -2,9 +2,11 @@
 
 import numpy as np
 from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
+
+from winohw.gateware.pipeline import matrix_layout
 
 __all__ = ["Transposer"]
 
@@ -80,8 +82,8 @@ class Transposer(wiring.Component):
             raise ValueError(f"Transposer cannot give {self.chunks_out} chunks for every {self.chunks_in} that come")
         self.latency = 1
         members = {
-            "i": In(stream.Signature(_chunk(shape, columns, chunk_rows), always_ready=True)),
-            "o": Out(stream.Signature(_chunk(shape, chunk_columns, rows), always_ready=True)),
+            "i": In(stream.Signature(matrix_layout(shape, chunk_rows, columns), always_ready=True)),
+            "o": Out(stream.Signature(matrix_layout(shape, rows, chunk_columns), always_ready=True)),
         }
         if variable:
             members["count"] = In(range(self.chunks_out + 1))
@@ -126,7 +128,3 @@ class Transposer(wiring.Component):
                 m.d.sync += [Value.cast(part).eq(loaded), valid[k].eq(last & needed)]
         m.d.comb += [self.o.payload.eq(leaving[0]), self.o.valid.eq(valid[0])]
         return m
-
-
-def _chunk(shape: ShapeLike, columns: int, rows: int) -> data.ArrayLayout:
-    return data.ArrayLayout(data.ArrayLayout(shape, columns), rows)

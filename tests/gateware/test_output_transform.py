@@ -1,0 +1,174 @@
+# amaranth: UnusedElaboratable=no
+import numpy as np
+import pytest
+
+from winohw.algorithm.modular import accumulator_bits, wrap
+from winohw.algorithm.toomcook import Winograd, family, winograd
+from winohw.gateware.output_transform import OutputTransform
+from winohw.numerics.formats import Narrowing, Rounding, signed_range
+from winohw.sim.stalls import Stalls
+from winohw.sim.testbench import run_stream
+
+#: Tile size, kernel size: n = 3 and 1 (direct), 4, 5, 6, 8.
+TRANSFORMS = [(1, 3), (1, 1), (2, 3), (3, 3), (4, 3), (6, 3)]
+CHANNELS = 16
+RESULT_BITS = 26
+
+
+def acc_bits(matrices: Winograd) -> int:
+    return accumulator_bits(matrices.divisor**2, RESULT_BITS)
+
+
+def sums(matrices: Winograd, tiles: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over channels of U ⊙ V, wrapped to the accumulators' width, and the convolution that they stand for.
+
+    The first tiles and kernels are extreme, the others random.
+    """
+    rng = np.random.default_rng(seed)
+    r, n, size = matrices.kernel_size, matrices.n, matrices.tile_size
+    d = rng.integers(-128, 128, (tiles, CHANNELS, n, n))
+    g = rng.integers(-128, 128, (tiles, CHANNELS, r, r))
+    for tile, (x, w) in enumerate([(-128, -128), (-128, 127), (127, -128), (0, 0)]):
+        d[tile], g[tile] = x, w
+    v, u = matrices.bt @ d @ matrices.bt.T, matrices.g @ g @ matrices.g.T
+    windows = np.lib.stride_tricks.sliding_window_view(d, (r, r), axis=(2, 3))
+    convolution = np.einsum("tcijab,tcab->tij", windows, g)
+    assert convolution.shape == (tiles, size, size)
+    return wrap((u * v).sum(axis=1), acc_bits(matrices)), convolution
+
+
+def columns(m: np.ndarray, lanes: int) -> np.ndarray:
+    """Beats of tiles ``[k * lanes, n, n]``."""
+    n = m.shape[-1]
+    return m.reshape(-1, lanes, n, n).transpose(0, 3, 1, 2).reshape(-1, lanes, n)
+
+
+def rows(y: np.ndarray, lanes: int, largest: int) -> np.ndarray:
+    """Beats of results ``[k * lanes, m, m]``."""
+    m = y.shape[-1]
+    padded = np.pad(y, [(0, 0), (0, 0), (0, largest - m)])
+    return padded.reshape(-1, lanes, m, largest).swapaxes(1, 2).reshape(-1, lanes, largest)
+
+
+def check(dut: OutputTransform, x: np.ndarray, expected: np.ndarray, stalls=(0, 0), **constants) -> None:
+    np.testing.assert_array_equal(expected, dut.model(x, **constants))
+    pattern = Stalls(3, i=stalls[0], o=stalls[1])
+    result = run_stream(dut, {"i": x}, {"o": len(expected)}, constants=constants, stalls=pattern, idle=60)
+    np.testing.assert_array_equal(result.outputs["o"], expected)
+    n = dut.kernels[0].n
+    if stalls == (0, 0):
+        assert result.streams["i"].last == len(x) - 1 + (n == 1 and dut.buffered)  # no room in the cycle of reset
+        assert result.streams["i"].stalls == (n == 1 and dut.buffered)
+        size = len(expected) * n // len(x)
+        assert result.streams["o"].last == result.streams["i"].last + dut.latency + size - 1
+
+
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("stalls", [(0, 0), (0.3, 0.5)], ids=str)
+@pytest.mark.parametrize(("tile", "kernel"), TRANSFORMS)
+def test_exact_equals_direct_convolution(tile, kernel, stalls, buffered):
+    matrices = winograd(tile, kernel)
+    dut = OutputTransform([matrices], acc_bits(matrices), buffered=buffered)
+    m, convolution = sums(matrices, 16)
+    check(dut, columns(m, 1), rows(convolution, 1, tile), stalls)
+
+
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("stalls", [(0.6, 0), (0, 0.9), (0.5, 0.5)], ids=str)
+@pytest.mark.parametrize(("tile", "kernel"), [(1, 1), (2, 3)])
+def test_backpressure(tile, kernel, stalls, buffered):
+    matrices = winograd(tile, kernel)
+    dut = OutputTransform([matrices], acc_bits(matrices), buffered=buffered)
+    m, convolution = sums(matrices, 60)
+    check(dut, columns(m, 1), rows(convolution, 1, tile), stalls)
+
+
+@pytest.mark.parametrize("stalls", [(0, 0), (0.2, 0.4)], ids=str)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_every_kernel_of_a_family(kernel, stalls):
+    kernels = family(6)
+    dut = OutputTransform(kernels.values(), acc_bits(kernels[1]), lanes=2)
+    m, convolution = sums(kernels[kernel], 16)
+    check(dut, columns(m, 2), rows(convolution, 2, 6), stalls, kernel=kernel)
+
+
+def test_smallest_queue():
+    dut = OutputTransform([winograd(4, 3)], acc_bits(winograd(4, 3)), queue_depth=4)
+    m, convolution = sums(winograd(4, 3), 16)
+    check(dut, columns(m, 1), rows(convolution, 1, 4), (0, 0.2))
+
+
+def test_unbuffered_family():
+    kernels = family(4)
+    dut = OutputTransform(kernels.values(), acc_bits(kernels[1]), buffered=False)
+    m, convolution = sums(kernels[3], 16)
+    check(dut, columns(m, 1), rows(convolution, 1, 4), (0.2, 0.4), kernel=3)
+
+
+@pytest.mark.parametrize(("tile", "kernel"), TRANSFORMS)
+def test_quantized(tile, kernel):
+    check_quantized(tile, kernel, (0.2, 0.4), lanes=1)
+
+
+def test_quantized_at_full_speed():
+    check_quantized(2, 3, (0, 0), lanes=3)
+
+
+def check_quantized(tile: int, kernel: int, stalls: tuple[float, float], lanes: int) -> None:
+    matrices = winograd(tile, kernel)
+    dut = OutputTransform([matrices], 22, lanes=lanes, narrowing=Narrowing(8), max_shift=15)
+    rng = np.random.default_rng(5)
+    shift = rng.integers(0, 16, (matrices.n, matrices.n))
+    m = rng.integers(*signed_range(22), (6 * lanes, matrices.n, matrices.n), endpoint=True)
+    m[:lanes] = 0  # comes before the shifts stand
+    m[lanes], m[lanes + 1] = signed_range(22)
+    y = matrices.at @ Narrowing(8, shift).apply(m) @ matrices.at.T
+    check(dut, columns(m, lanes), rows(y, lanes, tile), stalls, shift=shift)
+
+
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(
+    "narrowing", [Narrowing(10, 9, Rounding.FLOOR), Narrowing(8, 12, saturate=False)], ids=["floor", "wrap"]
+)
+def test_narrowings_of_a_family(narrowing, buffered):
+    dut = OutputTransform(family(6).values(), 20, narrowing=narrowing, buffered=buffered)
+    rng = np.random.default_rng(6)
+    shift = rng.integers(0, narrowing.max_shift + 1, (6, 6))
+    m = rng.integers(*signed_range(20), (8, 6, 6), endpoint=True)
+    m[0] = 0  # comes before the shifts stand
+    at = family(6)[5].at
+    y = at @ narrowing.with_shift(shift).apply(m) @ at.T
+    check(dut, columns(m, 1), rows(y, 1, 6), (0.2, 0.4), kernel=5, shift=shift)
+
+
+def test_learned_matrices():
+    rng = np.random.default_rng(7)
+    matrices = Winograd.from_matrices(*(rng.integers(-8, 9, shape) / 4 for shape in ((6, 6), (6, 3), (4, 6))))
+    dut = OutputTransform([matrices], 20, narrowing=Narrowing(8, 12))
+    shift = rng.integers(0, 13, (6, 6))
+    m = rng.integers(*signed_range(20), (8, 6, 6), endpoint=True)
+    m[0] = 0  # comes before the shifts stand
+    y = matrices.at @ Narrowing(8, shift).apply(m) @ matrices.at.T
+    check(dut, columns(m, 1), rows(y, 1, 4), shift=shift)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (([winograd(4, 3)], 35), {"lanes": 0}, "Output transform lanes must be 1 or more, not 0"),
+        (([winograd(4, 3)], 35), {"queue_depth": 2}, "The queue must hold the 4 rows of a tile, not 2"),
+        (
+            ([winograd(4, 3)], 39),
+            {},
+            "Sums of 39 bits, divided by 576, give results of 33 bits; 2 to 32 are possible",
+        ),
+        (
+            ([winograd(6, 3)], 40),
+            {"narrowing": Narrowing(24)},
+            "Products of 24 bits give results of 40 bits; up to 32 are possible",
+        ),
+    ],
+)
+def test_refuses_bad_parameters(arguments, options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        OutputTransform(*arguments, **options)

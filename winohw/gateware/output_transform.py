@@ -1,0 +1,349 @@
+# amaranth: UnusedElaboratable=no
+"""The output transform: summed products out of the Winograd domain into accumulators of pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from amaranth.hdl import Array, EnableInserter, Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike, NDArray
+
+from winohw.algorithm.modular import ExactDivision, exponent_of_two
+from winohw.algorithm.toomcook import Winograd
+from winohw.gateware.credit_queue import CreditQueue
+from winohw.gateware.exact_division import ExactDivider
+from winohw.gateware.narrow import Narrow
+from winohw.gateware.output_network import OutputNetwork
+from winohw.gateware.pipeline import delayed, matrix_layout
+from winohw.gateware.transposer import Transposer
+from winohw.numerics.formats import Narrowing, signed_range
+from winohw.numerics.golden import transform
+
+if TYPE_CHECKING:
+    from winohw.gateware.config import EngineConfig
+
+__all__ = ["OutputTransform"]
+
+_RESULT_BITS = 32
+_LUT_RAM_DEPTH = 16
+
+
+class OutputTransform(wiring.Component):
+    """Computes ``Y = Aᵀ M A`` of tile after tile, a column of M a cycle in, a row of Y a cycle out, in all lanes.
+
+    ``exact`` profile: everything is computed modulo ``2**sum_bits``, and Y is divided by the square of the matrices'
+    divisor, so that the result equals direct convolution. ``quantized`` profile: each sum of products is first narrowed
+    by the shift of its tap, and Y is exact from there on and not divided.
+
+    Each column becomes a column of Aᵀ M, a transposer collects the columns and gives rows, and each row becomes a row
+    of Y. With several kernels, a port tells which one is at work.
+
+    Backpressure: buffered, the pipeline never stalls. A queue takes its rows, and the last column of a tile is only
+    accepted once the queue has room for the tile; ``i.ready`` and ``o.valid`` come from registers. Unbuffered,
+    ``o.ready`` low stops the whole pipeline, and ``i.ready`` depends on it in the same cycle: fewer cells where there
+    is no LUT RAM.
+
+    Latency: ``latency`` cycles from a tile's last column to its first row, more under backpressure. Throughput: a
+    column a cycle; a tile each n cycles.
+
+    Parameters
+    ----------
+    kernels : iterable of Winograd
+        One, or several that share n and their integer points.
+    sum_bits : int
+        Width of the sums that come in. ``exact``: 2 to 32 bits more than the exponent of two of the divisor's square.
+    lanes : int
+        Tiles side by side (output channels).
+    narrowing : Narrowing, optional
+        Width, rounding and saturation of the sums in the ``quantized`` profile; its shifts are not used, they come by
+        the port. None: ``exact`` profile.
+    max_shift : int, optional
+        Greatest shift; that of ``narrowing`` unless told.
+    buffered : bool
+        See above.
+    queue_depth : int, optional
+        Rows that the queue holds: a power of two, no less than the largest m. As many as full speed needs unless told.
+
+    Attributes
+    ----------
+    tile_sizes : tuple of int
+        m of the kernels, ascending.
+    latency : int
+        Cycles from the acceptance of a tile's last column to its first row, without backpressure.
+
+    Members
+    -------
+    i : In(stream.Signature(ArrayLayout(ArrayLayout(signed(sum_bits), n), lanes)))
+        ``[lane][row]``: column 0 of a tile first.
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)))
+        ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
+    kernel : In(range(largest kernel size + 1))
+        The kernel size at work; not looked at if there is only one. It may change only while no tile is in flight.
+    shift : In(ArrayLayout(ArrayLayout(range(max_shift + 1), n), n))
+        Only with ``narrowing``: the table ``[row][column]``. It may change only while no tile is in flight, and must
+        stand two cycles before the first column.
+
+    Raises
+    ------
+    ValueError
+        If the kernels do not go together, there is no lane, the result would not fit 32 bits, or a tile not the queue.
+    """
+
+    def __init__(
+        self,
+        kernels: Iterable[Winograd],
+        sum_bits: int,
+        *,
+        lanes: int = 1,
+        narrowing: Narrowing | None = None,
+        max_shift: int | None = None,
+        buffered: bool = True,
+        queue_depth: int | None = None,
+    ):
+        if lanes < 1:
+            raise ValueError(f"Output transform lanes must be 1 or more, not {lanes!r}")
+        self.kernels = tuple(sorted(kernels, key=lambda kernel: kernel.tile_size))
+        self.sum_bits = sum_bits
+        self.lanes = lanes
+        self.narrowing = narrowing
+        self.max_shift = max_shift if max_shift is not None or narrowing is None else narrowing.max_shift
+        self.buffered = buffered
+        self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift)
+        self.tile_sizes = self._pipeline.tile_sizes
+        self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
+        if self.queue_depth < self.tile_sizes[-1]:
+            raise ValueError(f"The queue must hold the {self.tile_sizes[-1]} rows of a tile, not {queue_depth!r}")
+        self.latency = self._pipeline.latency + (CreditQueue.latency if buffered else 0)
+
+        members = {
+            "i": In(stream.Signature(self._pipeline.i.payload.shape())),
+            "o": Out(stream.Signature(matrix_layout(signed(_RESULT_BITS), lanes, self.tile_sizes[-1]))),
+            "kernel": In(range(max(kernel.kernel_size for kernel in self.kernels) + 1)),
+        }
+        if narrowing is not None:
+            members["shift"] = In(self._pipeline.shift.shape())
+        super().__init__(members)
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> OutputTransform:
+        """The output transform of an engine.
+
+        Its queue fits the LUT RAM of one cell: with several kernels that is less than the smallest needs at full speed,
+        but the requantizer does not take rows at that speed either.
+        """
+        return cls(
+            config.family_matrices.values(),
+            config.acc_bits,
+            lanes=config.output_lanes,
+            narrowing=config.profile.product if config.quantized else None,
+            max_shift=config.max_shifts[2],
+            buffered=config.family != "ice40",
+            queue_depth=_LUT_RAM_DEPTH,
+        )
+
+    def model(self, x: ArrayLike, kernel: int | None = None, shift: ArrayLike | None = None) -> NDArray[np.int64]:
+        """What the component computes: columns ``[k * n][lane][row]`` to rows ``[k * m][lane][column]``.
+
+        Parameters
+        ----------
+        x
+            Columns of whole tiles.
+        kernel
+            The kernel size at work; the smallest unless told.
+        shift
+            The table of the port, if there is one.
+        """
+        sizes = [matrices.kernel_size for matrices in self.kernels]
+        matrices = self.kernels[-1 if kernel is None else sizes.index(kernel)]
+        size, largest = matrices.tile_size, self.tile_sizes[-1]
+        sums = np.asarray(x).reshape(-1, matrices.n, self.lanes, matrices.n).transpose(0, 2, 3, 1)
+        if self.narrowing is None:
+            result = self._pipeline.division.divide(transform(matrices.at, sums))
+        else:
+            result = transform(matrices.at, self.narrowing.with_shift(shift).apply(sums))
+        padded = np.pad(result, [(0, 0)] * 3 + [(0, largest - size)])
+        return padded.transpose(0, 2, 1, 3).reshape(-1, self.lanes, largest)
+
+    def _needed_depth(self) -> int:
+        """Rows on their way when tiles come at full speed, rounded up.
+
+        A tile's rows are counted from the cycle after its last column until the cycle after they left the queue's
+        memory, ``latency + 1`` cycles later for row 0; a tile comes every n cycles.
+        """
+        n, away = self.kernels[0].n, self._pipeline.latency + 1
+        rows = max(
+            sum(max(0, size - max(0, age - away)) for age in range(0, away + size, n)) for size in self.tile_sizes
+        )
+        return max(2, 1 << (rows - 1).bit_length())
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        n = self.kernels[0].n
+        pipeline = self._pipeline
+        tile_size = Signal(range(n + 1))
+        with m.Switch(self.kernel):
+            for matrices in self.kernels[1:]:
+                with m.Case(matrices.kernel_size):
+                    m.d.comb += tile_size.eq(matrices.tile_size)
+            with m.Default():
+                m.d.comb += tile_size.eq(self.kernels[0].tile_size)
+        m.d.comb += [pipeline.tile_size.eq(tile_size), pipeline.i.payload.eq(self.i.payload)]
+        if self.narrowing is not None:
+            m.d.comb += pipeline.shift.eq(self.shift)
+
+        if self.buffered:
+            m.submodules.pipeline = pipeline
+            m.submodules.queue = queue = CreditQueue(pipeline.o.payload.shape(), self.queue_depth)
+            column = Signal(range(n))
+            credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
+            next_credits = Signal.like(credits)
+            has_room = Signal()
+            last, accepted = Signal(), Signal()
+            m.d.comb += [
+                last.eq(column == n - 1),
+                self.i.ready.eq(~last | has_room),
+                accepted.eq(self.i.valid & self.i.ready),
+                next_credits.eq(credits - Mux(accepted & last, tile_size, 0) + queue.freed),
+                pipeline.i.valid.eq(accepted),
+                queue.i.valid.eq(pipeline.o.valid),
+                queue.i.payload.eq(pipeline.o.payload),
+                queue.o.ready.eq(self.o.ready),
+            ]
+            m.d.sync += [credits.eq(next_credits), has_room.eq(next_credits >= tile_size)]
+            with m.If(accepted):
+                m.d.sync += column.eq(Mux(last, 0, column + 1))
+            source = queue.o
+        else:
+            enable = Signal()
+            m.submodules.pipeline = EnableInserter(enable)(pipeline)
+            m.d.comb += [
+                enable.eq(~pipeline.o.valid | self.o.ready),
+                self.i.ready.eq(enable),
+                pipeline.i.valid.eq(self.i.valid),
+            ]
+            source = pipeline.o
+        m.d.comb += self.o.valid.eq(source.valid)
+        for row, narrow_row in zip(self.o.payload, source.payload, strict=True):
+            m.d.comb += [pixel.eq(narrow_pixel) for pixel, narrow_pixel in zip(row, narrow_row, strict=True)]
+        return m
+
+
+class _Pipeline(wiring.Component):
+    """The arithmetic: columns in, rows out, no stalls. Parameters as :class:`OutputTransform`."""
+
+    def __init__(
+        self,
+        kernels: Sequence[Winograd],
+        sum_bits: int,
+        lanes: int,
+        narrowing: Narrowing | None,
+        max_shift: int | None,
+    ):
+        modulo_bits = sum_bits if narrowing is None else None
+        input_range = signed_range(sum_bits if narrowing is None else narrowing.bits)
+        self._columns = [OutputNetwork(kernels, input_range, modulo_bits) for _ in range(lanes)]
+        column = self._columns[0]
+        self._rows = [OutputNetwork(kernels, column.output_range, modulo_bits) for _ in range(lanes)]
+        row = self._rows[0]
+        self.tile_sizes = column.tile_sizes
+        self._n = n = kernels[0].n
+        largest = self.tile_sizes[-1]
+        self._transposers = [Transposer(signed(column.output_bits), n, largest, variable=True) for _ in range(lanes)]
+        self.latency = column.latency + self._transposers[0].latency + row.latency
+
+        self._narrows = self._dividers = None
+        if narrowing is None:
+            self.division, result_bits = _division(kernels, sum_bits)
+            self._dividers = [
+                [ExactDivider(self.division.divisor_squared, result_bits) for _ in range(largest)] for _ in range(lanes)
+            ]
+            self.latency += self._dividers[0][0].latency
+        else:
+            result_bits = row.output_bits
+            if result_bits > _RESULT_BITS:
+                raise ValueError(
+                    f"Products of {narrowing.bits} bits give results of {result_bits} bits; "
+                    f"up to {_RESULT_BITS} are possible"
+                )
+            arguments = sum_bits, narrowing.bits, max_shift, narrowing.rounding
+            self._narrows = [[Narrow(*arguments, saturate=narrowing.saturate) for _ in range(n)] for _ in range(lanes)]
+            self.latency += self._narrows[0][0].latency
+
+        members = {
+            "i": In(stream.Signature(matrix_layout(signed(sum_bits), lanes, n), always_ready=True)),
+            "o": Out(stream.Signature(matrix_layout(signed(result_bits), lanes, largest), always_ready=True)),
+            "tile_size": In(range(n + 1)),
+        }
+        if narrowing is not None:
+            members["shift"] = In(matrix_layout(range(max_shift + 1), n, n))
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        valid = self.i.valid
+        shift = self._shift_of_column(m) if self._narrows else None
+        if self._narrows:
+            valid = delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid")
+        valid = delayed(m, valid, self._columns[0].latency, name="column_valid")
+        parts = zip(self._columns, self._transposers, self._rows, strict=True)
+        for lane, (column, transposer, row) in enumerate(parts):
+            m.submodules[f"column{lane}"] = column
+            m.submodules[f"transposer{lane}"] = transposer
+            m.submodules[f"row{lane}"] = row
+            for network in (column, row):
+                if len(self.tile_sizes) > 1:
+                    m.d.comb += network.tile_size.eq(self.tile_size)
+            for k, total in enumerate(self.i.payload[lane]):
+                if self._narrows:
+                    m.submodules[f"narrow{lane}_{k}"] = narrow = self._narrows[lane][k]
+                    m.d.comb += [narrow.i.eq(total), narrow.shift.eq(shift[k])]
+                    total = narrow.o
+                m.d.comb += column.i[k].eq(total)
+            m.d.comb += [
+                transposer.count.eq(self.tile_size),
+                transposer.i.valid.eq(valid),
+                transposer.i.payload[0].eq(column.o),
+            ]
+            m.d.comb += [entry.eq(chunk[0]) for entry, chunk in zip(row.i, transposer.o.payload, strict=True)]
+            for k, pixel in enumerate(self.o.payload[lane]):
+                result = row.o[k]
+                if self._dividers:
+                    m.submodules[f"divider{lane}_{k}"] = divider = self._dividers[lane][k]
+                    m.d.comb += divider.i.eq(result)
+                    result = divider.o
+                m.d.comb += pixel.eq(result)
+        valid = delayed(m, self._transposers[0].o.valid, self._rows[0].latency, name="row_valid")
+        if self._dividers:
+            valid = delayed(m, valid, self._dividers[0][0].latency, name="divider_valid")
+        m.d.comb += self.o.valid.eq(valid)
+        return m
+
+    def _shift_of_column(self, m: Module) -> list[Signal]:
+        """The shifts ``[row]`` of the column that is about to come in."""
+        column, coming = Signal(range(self._n)), Signal(range(self._n))
+        m.d.comb += coming.eq(Mux(self.i.valid, Mux(column == self._n - 1, 0, column + 1), column))
+        m.d.sync += column.eq(coming)
+        shift = [Signal(self.shift[0][0].shape(), name=f"shift{i}", reset_less=True) for i in range(self._n)]
+        m.d.sync += [entry.eq(Array(self.shift[i])[coming]) for i, entry in enumerate(shift)]
+        return shift
+
+
+def _division(kernels: Sequence[Winograd], sum_bits: int) -> tuple[ExactDivision, int]:
+    """The division that the kernels share, and the width of its result."""
+    divisor = kernels[0].divisor
+    for kernel in kernels:
+        if kernel.divisor != divisor:
+            raise ValueError(
+                f"Kernels must share their divisor, but {kernels[0]} has {divisor} and {kernel} {kernel.divisor}"
+            )
+    result_bits = sum_bits - exponent_of_two(divisor**2)
+    if not 2 <= result_bits <= _RESULT_BITS:
+        raise ValueError(
+            f"Sums of {sum_bits} bits, divided by {divisor**2}, give results of {result_bits} bits; "
+            f"2 to {_RESULT_BITS} are possible"
+        )
+    return ExactDivision(divisor**2, result_bits), result_bits

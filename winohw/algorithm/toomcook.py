@@ -18,6 +18,9 @@ INFINITY: Final = None
 MAX_INPUT_TILE: Final = 8
 """Largest input tile ``n = m + r - 1`` that is offered."""
 
+# Sizes of entries beyond which 64-bit arithmetic on two axes could overflow.
+_ENTRY_BITS: Final = 31
+
 Point = Fraction | None
 PointLike = Fraction | int | float | str | None
 IntMatrix = npt.NDArray[np.int64]
@@ -190,7 +193,8 @@ class Winograd:
         # factor[i, j, l]: what input l, multiplied with kernel tap j, adds to output i.
         factor = np.stack([(at * g[:, j]) @ bt for j in range(self.kernel_size)], axis=1)
         output, tap, source = np.indices(factor.shape)
-        return bool((factor == np.where(source == output + tap, self.divisor, 0)).all())
+        wanted = (source == output + tap).astype(object) * self.divisor
+        return bool((factor == wanted).all())
 
     def real_matrices(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Bᵀ, G, Aᵀ in floating point with ``Aᵀ [(G g Gᵀ) ⊙ (Bᵀ d B)] A = correlation(d, g)``, the divisor left out.
@@ -238,7 +242,8 @@ def winograd(tile_size: int, kernel_size: int, points: Iterable[PointLike] | Non
     Raises
     ------
     TypeError, ValueError
-        A size is no integer or out of range, or the points do not differ or are not m + r - 1 of them.
+        A size is no integer or out of range; the points do not differ, are not m + r - 1, or need integers of more than
+        32 bits.
 
     Source: A. Lavin and S. Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016; the transposition of
     polynomial multiplication by S. Winograd, *Arithmetic Complexity of Computations*, SIAM 1980.
@@ -274,17 +279,12 @@ def _winograd(tile_size: int, kernel_size: int, points: tuple[Point, ...] | None
         denominator = 1 if point is INFINITY else point.denominator ** (kernel_size - 1)
         g.append([int(denominator * power) for power in _powers(point, kernel_size)])
         factors[k] *= denominator
-    at = [[power / factors[k] for power in _powers(point, tile_size)] for k, point in enumerate(points)]
-    divisor = math.lcm(*(entry.denominator for column in at for entry in column))
-    return Winograd(
-        tile_size=tile_size,
-        kernel_size=kernel_size,
-        points=points,
-        bt=np.array(bt, np.int64),
-        g=np.array(g, np.int64),
-        at=np.array([[int(entry * divisor) for entry in column] for column in at], np.int64).T,
-        divisor=divisor,
-    )
+    columns = [[power / factors[k] for power in _powers(point, tile_size)] for k, point in enumerate(points)]
+    divisor = math.lcm(*(entry.denominator for column in columns for entry in column))
+    at = [[int(column[i] * divisor) for column in columns] for i in range(tile_size)]
+    if any(abs(entry) >> _ENTRY_BITS for row in (*bt, *g, *at, [divisor]) for entry in row):
+        raise ValueError(f"Points must give integers of at most 32 bits, not {format_points(points)}")
+    return Winograd(tile_size, kernel_size, points, *(np.array(matrix) for matrix in (bt, g, at)), divisor)
 
 
 def family(n: int, points: Iterable[PointLike] | None = None) -> dict[int, Winograd]:
@@ -356,6 +356,6 @@ def _dyadic_matrix(name: str, matrix: npt.ArrayLike) -> tuple[IntMatrix, int]:
     if denominator & (denominator - 1):
         raise ValueError(f"{name} must be integers over one power of two, not over {denominator}")
     integers = [int(entry * denominator) for entry in entries]
-    if any(abs(entry) >> 31 for entry in integers):
+    if any(abs(entry) >> _ENTRY_BITS for entry in integers):
         raise ValueError(f"{name} needs integers of more than 32 bits over {denominator}: round its entries first")
     return np.array(integers, np.int64).reshape(array.shape), denominator.bit_length() - 1

@@ -43,10 +43,11 @@ def layer(limits, *, kernel=None, mode=InputMode.DENSE, stride=None, images=1, s
     kernel = kernel or limits.kernels[0]
     tile = limits.input_tile + 1 - kernel
     stride = stride or (1 if mode == InputMode.DENSE else 2)
-    step = stride if tile == 1 else tile
+    step = stride if tile == 1 and limits.input_tile > 1 else tile
     scale = 1 if mode == InputMode.DENSE else 2
     tiles = [-(-edge // tile) for edge in size]
     grid = [(count - 1) * step + limits.input_tile for count in tiles]
+    pads = [min(pad, edge * scale - 1) for pad, edge in zip(pads, grid, strict=True)]
     groups = channels * (4 if mode == InputMode.POLYPHASE else 1)
     ahead = min(rows_ahead(limits.input_tile, step), tiles[0] - 1)
     fields = {
@@ -81,11 +82,10 @@ def layer(limits, *, kernel=None, mode=InputMode.DENSE, stride=None, images=1, s
 
 
 def good_layers(limits):
-    if limits in (DIRECT, POINTWISE):
+    if limits is DIRECT:
         yield layer(limits, pads=(0, 0))
-        if limits is DIRECT:
-            yield layer(limits, stride=2, size=(4, 5))
-            yield layer(limits, block_rows=2, images=3, size=(2, 2), pads=(0, 0))
+        yield layer(limits, stride=2, size=(4, 5))
+        yield layer(limits, block_rows=2, images=3, size=(2, 2), pads=(0, 0))
         return
     for kernel in limits.kernels:
         yield layer(limits, kernel=kernel)
@@ -153,7 +153,7 @@ def runs_to_end(limits, fields):
     """Walks through the layer, row by row, in the way of the line buffer and of the sequencer."""
     f = dict(fields)
     tile = limits.input_tile + 1 - f["kernel"]
-    step = f["stride"] if tile == 1 else tile
+    step = f["stride"] if tile == 1 and limits.input_tile > 1 else tile
     phases = 1 if f["mode"] == InputMode.DENSE else 2
     n = limits.input_tile
     assert f["kernel"] in limits.kernels

@@ -9,6 +9,7 @@ from functools import cached_property
 from winohw.algorithm.modular import ExactDivision
 from winohw.algorithm.ranges import signed_bits, stage_widths
 from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
+from winohw.gateware.accumulator import RECURRENCE
 from winohw.gateware.descriptor import DescriptorLimits
 from winohw.numerics.formats import Exact, Profile, Quantized
 
@@ -151,8 +152,8 @@ class EngineConfig:
 
     @property
     def direct(self) -> bool:
-        """Whether this is a direct engine, which strides by itself."""
-        return self.tile_size == 1 and len(self.kernels) == 1
+        """Whether this is a direct engine, which strides by itself; a 1x1 kernel leaves nothing to stride over."""
+        return self.tile_size == 1 and len(self.kernels) == 1 and self.input_tile > 1
 
     @property
     def largest_tile(self) -> int:
@@ -162,7 +163,7 @@ class EngineConfig:
     @property
     def steps(self) -> tuple[int, ...]:
         """Distances between patches that the line buffer must serve."""
-        return (1, 2)[: self.input_tile] if self.direct else tuple(self.input_tile + 1 - r for r in self.kernels)
+        return (1, 2) if self.direct else tuple(self.input_tile + 1 - r for r in self.kernels)
 
     @property
     def multipliers(self) -> int:
@@ -259,8 +260,6 @@ class EngineConfig:
     @property
     def least_group(self) -> int:
         """Least cycles between two visits of the same accumulator."""
-        from winohw.gateware.accumulator import RECURRENCE
-
         return RECURRENCE
 
     def limits(self) -> DescriptorLimits:
@@ -275,6 +274,7 @@ class EngineConfig:
             output_lanes=self.output_lanes,
             dimension_bits=self.dimension_bits,
             shift_taps=self.input_tile**2 if self.quantized else 0,
+            max_shifts=self.max_shifts,
         )
 
     # --- numerics ------------------------------------------------------------------------------------------------

@@ -73,8 +73,8 @@ class DescriptorLimits:
     input_tile : int
         n, the edge of the input tile, 1 or more.
     kernels : tuple of int
-        Kernel sizes r on offer, each 1 … n; the tile size is n + 1 - r. A kernel of n (direct convolution, which steps
-        by the stride itself) has to be the only one.
+        Kernel sizes r on offer, each 1 … n; the tile size is n + 1 - r. A kernel of n (direct convolution) has to be
+        the only one; if n > 1, its patches are a stride apart.
     max_groups : tuple of int
         For each kernel, the most groups of Pc input channels, 1 or more.
     fold : int
@@ -134,10 +134,14 @@ class DescriptorLimits:
         if len(self.max_shifts) != 3 or not all(0 <= shift <= 31 for shift in self.max_shifts):
             raise ValueError(f"max_shifts must be three numbers within 0 … 31, not {self.max_shifts!r}")
 
+    @property
+    def direct(self) -> bool:
+        """Whether patches are a stride apart: direct convolution, with more than one tap."""
+        return self.kernels == (self.input_tile,) and self.input_tile > 1
+
     def step(self, kernel: int, stride: int) -> int:
         """Distance between neighbouring patches, in pixels of a phase."""
-        tile_size = self.input_tile + 1 - kernel
-        return stride if tile_size == 1 else tile_size
+        return stride if self.direct else self.input_tile + 1 - kernel
 
 
 def rows_ahead(input_tile: int, step: int) -> int:
@@ -255,7 +259,7 @@ class DescriptorReader(wiring.Component):
 
     * every field fits its width, an int8 field holds an int8, no shift exceeds its maximum, and `reserved` is 0;
     * the kernel is one of those on offer; the stride is 1 or 2; stride 2 is POLYPHASE or SUBSAMPLE, unless the engine
-      is a direct one, which is always DENSE;
+      is a direct one with n > 1, which is always DENSE;
     * no count or size is 0, and `groups` is `input_groups`, times 4 if POLYPHASE;
     * `total_rows` = `images` · `tile_rows`;
     * `group_pitch` = `tile_cols` · fold, `slot_pitch` = `group_pitch` · `groups`;
@@ -269,8 +273,8 @@ class DescriptorReader(wiring.Component):
 
     A refused descriptor is dropped up to its `last`; the reader is then ready for the next one.
 
-    Latency: fewer than 200 cycles from the last word to `valid`. Throughput: a word a cycle; the next descriptor is taken
-    after `done`.
+    Latency: fewer than 200 cycles from the last word to `valid`. Throughput: a word a cycle; the next descriptor is
+    taken after `done`.
 
     Parameters
     ----------
@@ -355,7 +359,7 @@ class DescriptorReader(wiring.Component):
         tile_size = limits.input_tile + 1 - job.kernel
         step = limits.step(job.kernel, job.stride)
         job.doubled = job.mode != InputMode.DENSE
-        if step > limits.input_tile or job.doubled != (job.stride == 2 and tile_size > 1):
+        if job.doubled != (job.stride == 2 and not limits.direct):
             return LayerError.UNSUPPORTED
         if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
             return LayerError.FIELD_RANGE
@@ -416,12 +420,12 @@ class DescriptorReader(wiring.Component):
         for kernel, groups in zip(limits.kernels, limits.max_groups, strict=True):
             for stride in (1, 2):
                 distance = limits.step(kernel, stride)
-                if distance > n:
-                    continue
+                begun = rows_ahead(n, distance)
                 with m.If((job.kernel == kernel) & (job.stride == stride)):
-                    begun = rows_ahead(n, distance)
                     m.d.comb += [
-                        supported.eq((job.mode <= InputMode.SUBSAMPLE) & (phased == (stride == 2 and kernel < n))),
+                        supported.eq(
+                            (job.mode <= InputMode.SUBSAMPLE) & (phased == (stride == 2 and not limits.direct))
+                        ),
                         tile.eq(n + 1 - kernel),
                         step.eq(distance),
                         ahead.eq(Mux(job.tile_rows > begun, begun, job.tile_rows - 1)),

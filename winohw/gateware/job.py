@@ -1,4 +1,4 @@
-"""What the engine expects at its ports for a layer: descriptor, weight beats, pixel beats, and the order of its output."""
+"""What the engine expects at its ports for a layer: descriptor, weight beats, pixel beats; the order of its output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winohw.gateware.config import EngineConfig
-from winohw.gateware.descriptor import DESCRIPTOR_MAGIC, InputMode, descriptor_fields, descriptor_words
+from winohw.gateware.descriptor import (
+    DESCRIPTOR_MAGIC,
+    InputMode,
+    descriptor_fields,
+    descriptor_words,
+    rows_ahead,
+)
 from winohw.gateware.weight_loader import CONSTANT_BYTES
 from winohw.numerics.formats import Quantized
 from winohw.numerics.golden import GoldenModel
@@ -82,9 +88,11 @@ class Job:
             raise UnsupportedLayer(
                 f"{self.tile_columns} tiles a row are more than this engine's {config.max_tiles} tiles a block"
             )
-        if self.slot_pitch > config.line_words:
+        needed = min(1 + self._rows_ahead, self.total_rows)
+        if needed * self.slot_pitch > config.line_words:
             raise UnsupportedLayer(
-                f"one tile row takes {self.slot_pitch} words a bank, the line buffer has {config.line_words}"
+                f"{needed} tile rows take {needed * self.slot_pitch} words a bank, the line buffer has "
+                f"{config.line_words}"
             )
         if self.block_rows is None:
             object.__setattr__(self, "block_rows", min(self._block_choices(), key=self._block_cost))
@@ -209,8 +217,14 @@ class Job:
         config = self.config
         return max(rows * self.group_pitch, config.group_interval(self.kernel), config.least_group)
 
+    @property
+    def _rows_ahead(self) -> int:
+        """Tile rows that must have begun for the one before them to be complete; they need slots too."""
+        return min(rows_ahead(self.config.input_tile, self.step), self.tile_rows - 1)
+
     def _block_choices(self) -> range:
-        return range(1, min(self.slots, self.config.max_tiles // self.tile_columns) + 1)
+        most = self.slots if self.slots == self.total_rows else self.slots - self._rows_ahead
+        return range(1, min(most, self.config.max_tiles // self.tile_columns) + 1)
 
     def _block_cost(self, rows: int) -> tuple[int, int]:
         """Approximate cycles with `rows` tile rows a block: passes, and what of the loading they do not hide."""

@@ -221,15 +221,10 @@ class Engine(wiring.Component):
         m.d.comb += mac_array.i.payload.swap.eq(
             self._delay(m, swap, line_buffer.read_latency + input_transforms[0].chunk_latency, "swap")
         )
-        flags = Cat(sequencer.o.payload.accumulator, sequencer.o.payload.first, sequencer.o.payload.last)
-        flags = self._delay(
-            m, flags, line_buffer.read_latency + input_transforms[0].chunk_latency + mac_array.latency, "flags"
-        )
-        m.d.comb += [
-            accumulator.i.valid.eq(mac_array.o.valid),
-            accumulator.i.payload.sums.eq(mac_array.o.payload),
-            Cat(accumulator.i.payload.addr, accumulator.i.payload.first, accumulator.i.payload.last).eq(flags),
-        ]
+        control = Cat(sequencer.o.payload.accumulator, sequencer.o.payload.first, sequencer.o.payload.last)
+        to_sums = line_buffer.read_latency + input_transforms[0].chunk_latency + mac_array.latency
+        m.d.comb += accumulator.control.as_value().eq(self._delay(m, control, to_sums - accumulator.lead, "control"))
+        wiring.connect(m, mac_array.o, accumulator.i)
         wiring.connect(m, accumulator.o, drain_buffer.i)
 
         # --- weights: one kernel after another moves into the shadow registers ---------------------------------------

@@ -41,6 +41,9 @@ class Sequencer(wiring.Component):
     busy, wait_pixels, wait_weights, wait_drain : what the current cycle was used for.
     """
 
+    #: Cycles from the decision to issue a chunk to its token.
+    latency = 2
+
     def __init__(self, *, fold: int, max_tiles: int, least_group: int, drain_capacity: int, dimension_bits: int = 12):
         if drain_capacity < fold:
             raise ValueError(f"drain_capacity must be at least the fold {fold}, not {drain_capacity}")

@@ -90,6 +90,33 @@ def test_largest_magnitude_takes_the_least_shifts_without_saturation():
     assert np.maximum(products.max(axis=0), -1 - products.min(axis=0)).max() >= 2**10 - 1
 
 
+def test_known_shifts_per_tap():
+    """A single 2×2 patch with direct matrices: each tap has one pixel and one weight of its own."""
+    values = np.array([[0, 127], [7, -8]], np.int8)
+    layer = ConvLayer(
+        ConvGeometry(2, 2, 1, 1, 2, padding="valid"), values[None, :, :, None], Requantization([0], 2**30, 0)
+    )
+    profile = calibrate(winograd(1, 2), layer, values[None, :, :, None], 4, LARGEST)
+    # 127 becomes 4 by a shift of 5, 7 and -8 fit 4 bits. Of the products 0, 16, 49 and 64, the second one needs a shift
+    # of 2, on top of 10: more than the others need.
+    assert profile.input.shift == ((0, 5), (0, 0))
+    assert profile.weight.shift == ((0, 5), (0, 0))
+    assert profile.product.shift == ((12, 2), (12, 12))
+
+
+@pytest.mark.parametrize("tile_size", [3, 4])
+def test_least_squares_finds_the_best_shifts_of_whole_stages(tile_size):
+    layer, pixels = synthetic()
+    matrices = winograd(tile_size, 3)
+
+    def noise(profile):
+        return layer_signal_to_noise(GoldenModel(matrices, profile), layer, pixels)
+
+    candidates = [(v, u) for v in range(2, 8) for u in range(2, 8)]
+    best = max(noise(Quantized(Narrowing(8, v), Narrowing(8, u), Narrowing(16))) for v, u in candidates)
+    assert noise(calibrate(matrices, layer, pixels, (8, 8, 16), LEAST, per_tap=False)) == best
+
+
 def test_shifts_of_known_values():
     """A 1×1 kernel with direct matrices: the values are the pixels and weights themselves."""
     geometry = ConvGeometry(2, 2, 1, 1, 1)

@@ -22,7 +22,7 @@ _PIECES = {"generic": "generic", "ecp5": "ecp5", "ice40": "lut", "ice40_dual": "
 #: Operands are cut here, so that the lower pieces are 17 bits unsigned, which 18-bit signed multipliers take.
 _CUT = 17
 #: Cycles of each step, in order; the product of kind ``tflite`` takes its multipliers' latency besides.
-_ADD_BIAS, _SHIFT_LEFT, _ADD_PIECES, _SHIFT_RIGHT, _ADD_ZERO_POINT, _CLAMP = 1, 2, 4, 2, 1, 2
+_ADD_BIAS, _SHIFT_LEFT, _ADD_PIECES, _SHIFT_RIGHT, _ADD_ZERO_POINT, _CLAMP = 1, 2, 4, 2, 1, 3
 #: Cycles from the end of the pipeline to the output, through an empty queue.
 _QUEUE = 2
 
@@ -220,8 +220,11 @@ class Requantizer(wiring.Component):
         """``x`` between ``act_min`` and ``act_max``; first between the limits of 8 bits, for narrow comparisons."""
         outside = x[7:].any() & ~x[7:].all()
         pixel = _registered(m, Mux(outside, Mux(x[-1], -128, 127), x[:8].as_signed()), "pixel")
-        low, high = self.act_min, self.act_max
-        return _registered(m, Mux(pixel < low, low, Mux(pixel > high, high, pixel)), "pixel")
+        # Signs of differences: a comparison would put logic behind the carry chain.
+        below = _registered(m, (pixel - self.act_min)[-1], "below")
+        above = _registered(m, (self.act_max - pixel)[-1], "above")
+        pixel = _registered(m, pixel, "pixel")
+        return _registered(m, Mux(below, self.act_min, Mux(above, self.act_max, pixel)), "pixel")
 
 
 def _shifted_left(m: Module, x: Value, shift: Value) -> Value:

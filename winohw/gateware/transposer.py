@@ -102,11 +102,15 @@ class Transposer(wiring.Component):
         leaving = [Signal(self.o.payload.shape(), name=f"leaving{k}", reset_less=True) for k in range(self.chunks_out)]
         valid = Signal(self.chunks_out)
         chunk = Signal(range(self.chunks_in))
+        # Loads the second register, again and again until the last chunk comes: the previous matrix has left by then.
+        loading = Signal(init=self.chunks_in == 1)
         last = Signal()
 
-        m.d.comb += last.eq(self.i.valid & (chunk == self.chunks_in - 1))
+        m.d.comb += last.eq(self.i.valid & loading)
         with m.If(self.i.valid):
             m.d.sync += chunk.eq(Mux(last, 0, chunk + 1))
+            if self.chunks_in > 1:
+                m.d.sync += loading.eq(chunk == self.chunks_in - 2)
             later = [*waiting, self.i.payload][1:]
             m.d.sync += [Value.cast(a).eq(Value.cast(b)) for a, b in zip(waiting, later, strict=True)]
 
@@ -121,7 +125,7 @@ class Transposer(wiring.Component):
             needed = k < self.count if self.variable else 1
             if k + 1 < self.chunks_out:
                 m.d.sync += [
-                    Value.cast(part).eq(Mux(last, loaded, leaving[k + 1])),
+                    Value.cast(part).eq(Mux(loading, loaded, leaving[k + 1])),
                     valid[k].eq(Mux(last, needed, valid[k + 1])),
                 ]
             else:

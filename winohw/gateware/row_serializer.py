@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 from winohw.gateware.weight_loader import constants_layout
 
@@ -14,28 +18,60 @@ __all__ = ["RowSerializer"]
 class RowSerializer(wiring.Component):
     """Cuts rows of tiles at the edges of the output image and hands them to the requantizer, a few pixels a beat.
 
-    Rows come in the order of the sequencer's loops: block, group of Pk output channels, tile row, tile column, row of
-    the tile; each beat holds the row for all Pk channels. Out come, for each row that lies inside the image and each
-    of its channels, ceil(columns inside / lanes) beats with that channel's constants. Rows outside cost one cycle.
+    Rows come in the order of the sequencer's loops: block of tile rows, group of Pk output channels, tile row, tile
+    column, row of the tile; each beat holds the row for all Pk channels. Out come, for each row that lies inside the
+    image and each of the channels that exist, in this order, the ceil(columns inside / lanes) beats of its pixels, left
+    to right, with that channel's constants.
+
+    Latency: a cycle from a row to its first beat. Throughput: a beat a cycle, without a bubble between rows; a row
+    outside the image, and each channel of a row that does not exist, take a cycle without a beat, and two cycles pass
+    between groups. Backpressure: waits for `o.ready`, nothing is lost.
 
     Parameters
     ----------
-    output_lanes: Pk.
-    row_pixels: pixels a row at the input, the largest tile size.
-    lanes: pixels a beat at the output.
+    output_lanes : int
+        Pk, 1 or more.
+    row_pixels : int
+        Pixels a row at the input, the largest tile size, 1 or more.
+    lanes : int
+        Pixels a beat at the output, 1 … row_pixels.
+    dimension_bits : int
+        Width of counts and sizes, 1 or more.
 
     Members
     -------
-    i : stream of rows, [Pk][row_pixels] int32.
-    constants : stream of [Pk] requantization constants, one beat a group of output channels.
-    start : begins a layer whose values stand at the inputs below.
-    tile_size : m, rows and columns of a tile.
-    o : stream of {acc: [lanes] int32, constants, count, last}: `count` of the lanes are pixels, `last` ends the layer.
+    i : In(stream.Signature(ArrayLayout(ArrayLayout(signed(32), row_pixels), output_lanes)))
+        Rows, `[Pk][column]`; columns beyond the tile size are ignored.
+    constants : In(stream.Signature(ArrayLayout(constants_layout(), output_lanes)))
+        Requantization constants of the Pk channels of a group, a beat for each group of each block.
+    start : In(1)
+        Begins a layer whose values stand at the inputs below until `idle`.
+    tile_size : In(range(row_pixels + 1))
+        m, rows and columns of a tile, 1 … row_pixels.
+    total_rows, block_rows, tile_rows, tile_cols, output_groups, filters, output_height, output_width
+        In(dimension_bits), fields of the layer descriptor.
+    o : Out(stream.Signature(StructLayout({"acc": …, "constants": constants_layout(), "count": …, "last": 1})))
+        `acc` holds `lanes` int32, of which the first `count` are pixels and the others undefined; `last` ends the
+        layer.
+    idle : Out(1)
+        Everything of the layer has left; goes low the cycle after `start`.
+
+    Raises
+    ------
+    ValueError
+        If a size is below 1, or the output has more lanes than a row has pixels.
     """
 
     def __init__(self, *, output_lanes: int, row_pixels: int, lanes: int, dimension_bits: int = 12):
+        for name, value in (
+            ("output_lanes", output_lanes),
+            ("row_pixels", row_pixels),
+            ("dimension_bits", dimension_bits),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if not 1 <= lanes <= row_pixels:
-            raise ValueError(f"lanes must be within 1 ... {row_pixels}, not {lanes}")
+            raise ValueError(f"lanes must be within 1 … {row_pixels}, not {lanes!r}")
         self.output_lanes = output_lanes
         self.row_pixels = row_pixels
         self.lanes = lanes
@@ -71,7 +107,61 @@ class RowSerializer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform) -> Module:
+    def model(
+        self,
+        rows: NDArray[np.integer],
+        constants: NDArray[Any],
+        *,
+        tile_size: int,
+        total_rows: int,
+        block_rows: int,
+        tile_rows: int,
+        tile_cols: int,
+        output_groups: int,
+        filters: int,
+        output_height: int,
+        output_width: int,
+    ) -> dict[str, NDArray[Any]]:
+        """The beats out.
+
+        Parameters
+        ----------
+        rows : array, (beats, Pk, row_pixels)
+            Of the whole layer.
+        constants : array, (beats, Pk)
+            Structured as `constants_layout`, or anything else that stands for a channel's constants.
+
+        Returns
+        -------
+        dict of arrays
+            ``acc`` (beats, lanes), 0 beyond ``count``; ``constants``; ``count``; ``last``.
+        """
+        next_row, next_constants = iter(rows), iter(constants)
+        beats: dict[str, list] = {"acc": [], "constants": [], "count": []}
+        for first in range(0, total_rows, block_rows):
+            for group in range(output_groups):
+                channels = min(self.output_lanes, filters - group * self.output_lanes)
+                scales = next(next_constants)
+                for tile_row in range(first, min(first + block_rows, total_rows)):
+                    for tile_col in range(tile_cols):
+                        columns = min(tile_size, output_width - tile_col * tile_size)
+                        for row in range(tile_size):
+                            values = next(next_row)
+                            if tile_row % tile_rows * tile_size + row >= output_height:
+                                continue
+                            for channel in range(channels):
+                                for left in range(0, columns, self.lanes):
+                                    count = min(self.lanes, columns - left)
+                                    acc = np.zeros(self.lanes, np.int64)
+                                    acc[:count] = values[channel, left : left + count]
+                                    beats["acc"].append(acc)
+                                    beats["constants"].append(scales[channel])
+                                    beats["count"].append(count)
+        result = {name: np.array(values) for name, values in beats.items()}
+        result["last"] = np.arange(len(result["count"])) == len(result["count"]) - 1
+        return result
+
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         count, lanes, pixels = self.dimension_bits, self.lanes, self.row_pixels
 
@@ -95,7 +185,7 @@ class RowSerializer(wiring.Component):
         present, columns_last, channel_last, advance, row_done = (Signal() for _ in range(5))
         m.d.comb += [
             present.eq(channel < channels),
-            columns_last.eq(columns_left <= lanes),
+            columns_last.eq((columns_left <= lanes) | ~present),
             channel_last.eq(channel == self.output_lanes - 1),
             self.o.valid.eq(emitting & present),
             advance.eq(emitting & (~present | self.o.ready)),
@@ -163,10 +253,13 @@ class RowSerializer(wiring.Component):
                     r_left.eq(block_size),
                     x_left.eq(self.tile_cols),
                     row.eq(0),
-                    channels.eq(Mux(filters_left > self.output_lanes, self.output_lanes, filters_left)),
                 ]
+                # What the last row of the group before still needs must stay until it has left.
                 with m.If(self.constants.valid & ~emitting):
-                    m.d.sync += constants.eq(self.constants.payload)
+                    m.d.sync += [
+                        constants.eq(self.constants.payload),
+                        channels.eq(Mux(filters_left > self.output_lanes, self.output_lanes, filters_left)),
+                    ]
                     m.next = "ROWS"
             with m.State("ROWS"):
                 m.d.comb += self.i.ready.eq(~emitting | row_done)

@@ -60,8 +60,8 @@ class Requantizer(wiring.Component):
     Members
     -------
     i : stream of {acc: [lanes] signed(32), bias: signed(32), multiplier: unsigned(31), shift: signed(6), count, last}
-        ``shift`` is between -31 and 30; only the ``shift`` kind takes it to be at most 0. ``count`` (0 to ``lanes``)
-        and ``last`` are handed on.
+        ``shift`` is between -31 and 30, with kind ``shift`` at most 0. ``count`` (0 to ``lanes``) and ``last`` are
+        handed on.
     o : stream of {pixels: [lanes] signed(8), count, last}
     output_zero_point, act_min, act_max : In(signed(8))
         Constant while beats are under way.

@@ -116,7 +116,7 @@ def test_one_slow_side(slow):
 
 
 def test_idle_and_next_layer():
-    """`idle` is low from the start to the last beat, and another layer may follow."""
+    """`idle` is low from the start to the last beat or row, and another layer may follow."""
     dut = RowSerializer(output_lanes=2, row_pixels=4, lanes=1, dimension_bits=6)
     values = shape(tile_size=4, size=(6, 5), images=2, block_rows=3, filters=3, output_lanes=2)
     pixels, constants = layer(dut, values)
@@ -136,7 +136,7 @@ def test_idle_and_next_layer():
     np.testing.assert_array_equal(result.outputs["o"]["last"], np.tile(expected["last"], 2))
     np.testing.assert_array_equal(result.outputs["o"]["acc"], np.tile(expected["acc"], (2, 1)))
     idle = result.outputs["idle"]
-    last = result.streams["o"].last
+    last = max(result.streams["o"].last, result.streams["i"].last)
     assert not idle[pause + 2 : last + 1].any()
     assert idle[last + 1 :].all()
     first_end = 1 + np.flatnonzero(idle[1:])[0]

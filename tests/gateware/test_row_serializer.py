@@ -118,10 +118,10 @@ def test_one_slow_side(slow):
 def test_idle_and_next_layer():
     """`idle` is low from the start to the last beat or row, and another layer may follow."""
     dut = RowSerializer(output_lanes=2, row_pixels=4, lanes=1, dimension_bits=6)
-    values = shape(tile_size=4, size=(8, 5), images=2, block_rows=3, filters=3, output_lanes=2)
+    values = shape(tile_size=4, size=(8, 5), images=2, block_rows=3, filters=4, output_lanes=2)
     pixels, constants = layer(dut, values)
     expected = dut.model(pixels, constants, **values)
-    pause = 900
+    pause = 1000
     result = run_stream(
         dut,
         {

@@ -206,7 +206,9 @@ class Quantized:
                 raise TypeError(f"The {name} step of a quantized profile must be a Narrowing, not {step!r}")
 
     @classmethod
-    def uniform(cls, bits: int, input_shift: ArrayLike = 0, weight_shift: ArrayLike = 0, product_shift: ArrayLike = 0):
+    def uniform(
+        cls, bits: int, input_shift: ArrayLike = 0, weight_shift: ArrayLike = 0, product_shift: ArrayLike = 0
+    ) -> "Quantized":
         """The same width for all three steps, half-up rounding, saturating; shifts per tap or per stage."""
         steps = (Narrowing(bits, _shift_table(shift)) for shift in (input_shift, weight_shift, product_shift))
         return cls(*steps)

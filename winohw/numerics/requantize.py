@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -176,7 +177,7 @@ class _ChannelConstants:
     def _pixels(self, scaled: NDArray[np.int64]) -> NDArray[np.int8]:
         return np.clip(wrap(scaled + self.output_zero_point, 32), self.act_min, self.act_max).astype(np.int8)
 
-    def with_bias(self, bias: ArrayLike):
+    def with_bias(self, bias: ArrayLike) -> Self:
         """The same requantization with another bias."""
         return replace(self, bias=bias)  # type: ignore[type-var]
 

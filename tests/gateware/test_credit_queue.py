@@ -46,10 +46,10 @@ def test_keeps_order_and_loses_nothing(depth, flight, stalls):
 
 
 def test_full_speed():
-    """A credit is away for the flight, one cycle in the memory and one on the way back."""
+    """A credit is away for the flight, one cycle in the memory and two on the way back."""
     x = np.arange(300).reshape(100, 3)
-    result = run_stream(Writer(8, 6), {"i": x}, {"o": len(x)})
-    assert result.streams["o"].first == 6 + CreditQueue.latency
+    result = run_stream(Writer(8, 5), {"i": x}, {"o": len(x)})
+    assert result.streams["o"].first == 5 + CreditQueue.latency
     assert result.cycles == len(x) + result.streams["o"].first
 
 

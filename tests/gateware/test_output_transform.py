@@ -1,6 +1,9 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from winohw.algorithm.modular import accumulator_bits, wrap
 from winohw.algorithm.toomcook import Winograd, family, winograd
@@ -98,6 +101,49 @@ def test_smallest_queue():
     check(dut, columns(m, 1), rows(convolution, 1, 4), (0, 0.2))
 
 
+class TwoLayers(wiring.Component):
+    """Changes the kernel once the first layer's rows have left, and only then lets the second layer in."""
+
+    def __init__(self, transform: OutputTransform, kernels: tuple[int, int], columns: int, rows: int):
+        self.transform = transform
+        self.kernels = kernels
+        self.columns = columns
+        self.rows = rows
+        super().__init__({"i": In(transform.i.signature), "o": Out(transform.o.signature)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.transform = transform = self.transform
+        columns, rows = Signal(range(self.columns + 1)), Signal(range(self.rows + 1))
+        second = Signal()
+        m.d.comb += second.eq(rows == self.rows)
+        go = second | (columns != self.columns)
+        m.d.comb += [
+            transform.kernel.eq(Mux(second, self.kernels[1], self.kernels[0])),
+            transform.i.payload.eq(self.i.payload),
+            transform.i.valid.eq(self.i.valid & go),
+            self.i.ready.eq(transform.i.ready & go),
+        ]
+        wiring.connect(m, transform.o, wiring.flipped(self.o))
+        with m.If(self.i.valid & self.i.ready & ~second):
+            m.d.sync += columns.eq(columns + 1)
+        with m.If(self.o.valid & self.o.ready & ~second):
+            m.d.sync += rows.eq(rows + 1)
+        return m
+
+
+@pytest.mark.parametrize("order", [(3, 1), (1, 3)], ids=str)
+def test_kernel_changes_between_layers(order):
+    kernels = {r: winograd(5 - r, r) for r in order}
+    transform = OutputTransform(kernels.values(), acc_bits(kernels[1]))
+    parts = [sums(kernels[r], 6) for r in order]
+    x = np.concatenate([columns(m, 1) for m, _ in parts])
+    expected = [rows(convolution, 1, 4) for _, convolution in parts]
+    dut = TwoLayers(transform, order, columns=24, rows=len(expected[0]))
+    result = run_stream(dut, {"i": x}, {"o": sum(map(len, expected))}, stalls=Stalls(8, o=0.2))
+    np.testing.assert_array_equal(result.outputs["o"], np.concatenate(expected))
+
+
 def test_unbuffered_family():
     kernels = family(4)
     dut = OutputTransform(kernels.values(), acc_bits(kernels[1]), buffered=False)
@@ -156,7 +202,7 @@ def test_learned_matrices():
     ("arguments", "options", "message"),
     [
         (([winograd(4, 3)], 35), {"lanes": 0}, "Output transform lanes must be 1 or more, not 0"),
-        (([winograd(4, 3)], 35), {"queue_depth": 2}, "The queue must hold the 4 rows of a tile, not 2"),
+        (([winograd(4, 3)], 35), {"queue_depth": 2}, "The queue must have room for 4 rows or more, not 2"),
         (
             ([winograd(4, 3)], 39),
             {},

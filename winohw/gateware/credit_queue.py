@@ -29,7 +29,7 @@ class CreditQueue(wiring.Component):
         Entries that come without credit overwrite others.
     o : Out(stream.Signature(shape))
     freed : Out(1)
-        One credit goes back.
+        One credit goes back: 2 cycles after the entry came in, or later under backpressure.
 
     Raises
     ------
@@ -58,18 +58,19 @@ class CreditQueue(wiring.Component):
         m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
+        leaves = Signal()
         front = Signal(len(payload), reset_less=True)
 
         m.d.comb += [
-            self.freed.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            leaves.eq((level != 0) & (~self.o.valid | self.o.ready)),
             write.en.eq(self.i.valid),
             write.data.eq(payload),
             Value.cast(self.o.payload).eq(front),
         ]
-        m.d.sync += level.eq(level + self.i.valid - self.freed)
+        m.d.sync += [level.eq(level + self.i.valid - leaves), self.freed.eq(leaves)]
         with m.If(self.i.valid):
             m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(self.freed):
+        with m.If(leaves):
             m.d.sync += [read.addr.eq(read.addr + 1), front.eq(read.data), self.o.valid.eq(1)]
         with m.Elif(self.o.ready):
             m.d.sync += self.o.valid.eq(0)

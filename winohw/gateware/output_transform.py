@@ -66,7 +66,8 @@ class OutputTransform(wiring.Component):
     buffered : bool
         See above.
     queue_depth : int, optional
-        Rows that the queue holds: a power of two, no less than the largest m. As many as full speed needs unless told.
+        Rows that the queue holds: a power of two, no less than the largest m (2 for n = 1). As many as full speed needs
+        unless told; 0 where there is no queue.
 
     Attributes
     ----------
@@ -90,7 +91,7 @@ class OutputTransform(wiring.Component):
     Raises
     ------
     ValueError
-        If the kernels do not go together, there is no lane, the result would not fit 32 bits, or a tile not the queue.
+        If the kernels do not go together, there is no lane, the result would not fit 32 bits, or the queue no tile.
     """
 
     def __init__(
@@ -114,9 +115,14 @@ class OutputTransform(wiring.Component):
         self.buffered = buffered
         self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift)
         self.tile_sizes = self._pipeline.tile_sizes
-        self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
-        if self.queue_depth < self.tile_sizes[-1]:
-            raise ValueError(f"The queue must hold the {self.tile_sizes[-1]} rows of a tile, not {queue_depth!r}")
+        # Credits are counted one cycle late: where tiles come in every cycle, one more may be on its way.
+        self._margin = self.tile_sizes[-1] if self.kernels[0].n == 1 else 0
+        self.queue_depth = 0
+        if buffered:
+            self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
+            least = self.tile_sizes[-1] + self._margin
+            if self.queue_depth < least:
+                raise ValueError(f"The queue must have room for {least} rows or more, not {queue_depth!r}")
         self.latency = self._pipeline.latency + (CreditQueue.latency if buffered else 0)
 
         members = {
@@ -171,14 +177,14 @@ class OutputTransform(wiring.Component):
     def _needed_depth(self) -> int:
         """Rows on their way when tiles come at full speed, rounded up.
 
-        A tile's rows are counted from the cycle after its last column until the cycle after they left the queue's
-        memory, ``latency + 1`` cycles later for row 0; a tile comes every n cycles.
+        A tile's rows count from its last column until their credits are back, ``latency + 2`` cycles later for row 0;
+        a tile comes every n cycles.
         """
-        n, away = self.kernels[0].n, self._pipeline.latency + 1
+        n, away = self.kernels[0].n, self._pipeline.latency + 2
         rows = max(
             sum(max(0, size - max(0, age - away)) for age in range(0, away + size, n)) for size in self.tile_sizes
         )
-        return max(2, 1 << (rows - 1).bit_length())
+        return max(2, 1 << (rows + self._margin - 1).bit_length())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -202,18 +208,22 @@ class OutputTransform(wiring.Component):
             credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
             next_credits = Signal.like(credits)
             has_room = Signal()
-            last, accepted = Signal(), Signal()
+            last, accepted, tile_accepted = Signal(), Signal(), Signal()
             m.d.comb += [
                 last.eq(column == n - 1),
                 self.i.ready.eq(~last | has_room),
                 accepted.eq(self.i.valid & self.i.ready),
-                next_credits.eq(credits - Mux(accepted & last, tile_size, 0) + queue.freed),
+                next_credits.eq(credits - Mux(tile_accepted, tile_size, 0) + queue.freed),
                 pipeline.i.valid.eq(accepted),
                 queue.i.valid.eq(pipeline.o.valid),
                 queue.i.payload.eq(pipeline.o.payload),
                 queue.o.ready.eq(self.o.ready),
             ]
-            m.d.sync += [credits.eq(next_credits), has_room.eq(next_credits >= tile_size)]
+            m.d.sync += [
+                tile_accepted.eq(accepted & last),
+                credits.eq(next_credits),
+                has_room.eq(next_credits >= tile_size + self._margin),
+            ]
             with m.If(accepted):
                 m.d.sync += column.eq(Mux(last, 0, column + 1))
             source = queue.o

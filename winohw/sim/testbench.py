@@ -131,7 +131,8 @@ def run_stream(
         while tail < idle or not all(end.done for end in ends):
             done = all(end.done for end in ends)
             if not done and cycles == max_cycles:
-                raise SimulationError(f"Not finished after {max_cycles} cycles: {_progress(ends)}")
+                reached = describe_progress((end.port.name, end.activity, end.total) for end in ends)
+                raise SimulationError(f"Not finished after {max_cycles} cycles: {reached}")
             for driver in drivers:
                 driver.drive(ctx, cycles)
             for monitor in monitors:
@@ -159,7 +160,7 @@ def run_stream(
     return Result(
         {monitor.port.name: monitor.port.codec.decode_ints(monitor.beats) for monitor in monitors},
         max(lasts, default=-1) + 1,
-        {end.port.name: StreamActivity(end.count, end.first, end.last, end.stalls) for end in ends},
+        {end.port.name: end.activity for end in ends},
         status,
     )
 
@@ -175,6 +176,10 @@ class _End:
         self.last: int | None = None
         self.stalls = 0
         self._waiting = 0
+
+    @property
+    def activity(self) -> StreamActivity:
+        return StreamActivity(self.count, self.first, self.last, self.stalls)
 
     def transferred(self, cycle: int) -> None:
         self.count += 1
@@ -260,11 +265,12 @@ class _Monitor(_End):
             raise SimulationError(f"Output {self.port.name!r} gave more than {self.total} beats, cycle {cycle}")
 
 
-def _progress(ends: Iterable[_End]) -> str:
+def describe_progress(streams: Iterable[tuple[str, StreamActivity, int | None]]) -> str:
+    """How far streams got, for messages: name, activity, expected beats (None: any number)."""
     return ", ".join(
-        f"{end.port.name} {end.count} of {'any' if end.total is None else end.total} beats"
-        + (f" (last in cycle {end.last})" if end.last is not None else "")
-        for end in ends
+        f"{name} {activity.beats} of {'any' if total is None else total} beats"
+        + (f" (last in cycle {activity.last})" if activity.last is not None else "")
+        for name, activity, total in streams
     )
 
 

@@ -18,6 +18,7 @@ from winohw.gateware.requantizer import Requantizer
 from winohw.gateware.row_serializer import RowSerializer
 from winohw.gateware.sequencer import Sequencer
 from winohw.gateware.weight_loader import WeightLoader
+from winohw.gateware.weight_pacer import WeightPacer
 from winohw.gateware.weight_transform import HostWeights, WeightTransform
 
 __all__ = ["PROBES", "Engine"]
@@ -147,21 +148,30 @@ class Engine(wiring.Component):
             drain_capacity=drain_buffer.depth,
             dimension_bits=count,
         )
-        # Cycles from the sequencer's decision to the swap of the weights in the array.
+        # Cycles from the sequencer's decision to start a group to the swap of the weights in the array.
         to_array = sequencer.latency + line_buffer.read_latency + input_transforms[0].chunk_latency
         most_rows = max(config.group_rows(kernel) for kernel in config.kernels)
         m.submodules.weight_loader = weight_loader = WeightLoader(
             beat_bytes=config.weight_bytes,
             output_lanes=config.output_lanes,
             fifo_rows=2 * most_rows,
-            ready_delay=max(0, most_rows + weight_transform.latency + 4 - to_array),
+            # A group may start three cycles after its last row has arrived: that row must be loaded before the swap.
+            ready_delay=max(0, weight_transform.latency - to_array + 1),
             dimension_bits=count,
         )
+        # The first kernel of the next group shall be there in the cycle after the swap.
+        ideal = {r: to_array + 1 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+        m.submodules.weight_pacer = weight_pacer = WeightPacer(
+            row_bytes=config.weight_bytes,
+            delays={r: max(1, delay) for r, delay in ideal.items()},
+            most_rows=most_rows,
+        )
+        late = {r: max(0, 1 - delay) for r, delay in ideal.items()}
 
         # --- the layer's values go to whoever needs them -------------------------------------------------------------
         job = descriptor.job
         start = Signal()
-        for component in (line_buffer, sequencer, weight_loader, serializer):
+        for component in (line_buffer, sequencer, weight_loader, weight_pacer, serializer):
             m.d.comb += component.start.eq(start)
             for name in job.shape().members:
                 if name in component.signature.members:
@@ -171,13 +181,14 @@ class Engine(wiring.Component):
             with m.If(job.kernel == kernel):
                 m.d.sync += [
                     tile_size.eq(n + 1 - kernel),
-                    interval.eq(config.group_interval(kernel)),
+                    interval.eq(config.group_interval(kernel) + late[kernel]),
                     rows.eq(config.group_rows(kernel)),
                 ]
         m.d.comb += [
             line_buffer.step.eq(job.stride if config.direct else tile_size),
             sequencer.group_interval.eq(interval),
             weight_loader.group_rows.eq(rows),
+            weight_pacer.group_rows.eq(rows),
             serializer.tile_size.eq(tile_size),
             output_transform.kernel.eq(job.kernel),
             requantizer.output_zero_point.eq(job.output_zero_point.as_signed()),
@@ -228,7 +239,9 @@ class Engine(wiring.Component):
         wiring.connect(m, accumulator.o, drain_buffer.i)
 
         # --- weights: one kernel after another moves into the shadow registers ---------------------------------------
-        wiring.connect(m, weight_loader.rows, weight_transform.i)
+        wiring.connect(m, weight_loader.rows, weight_pacer.i)
+        wiring.connect(m, weight_pacer.o, weight_transform.i)
+        m.d.comb += weight_pacer.started.eq(sequencer.started)
         lanes = config.input_lanes * config.output_lanes
         loaded = Signal(range(lanes + 1))
         load = Signal()

@@ -306,7 +306,7 @@ class LineBuffer(wiring.Component):
                                     col_offset.eq(0),
                                     tile_col.eq(tile_col + 1),
                                     column.eq(column + fold),
-                                    col_valid.eq(Cat(tile_col != self.tile_cols - 1, col_valid)),
+                                    col_valid.eq(Cat(col_valid[0] & (tile_col != self.tile_cols - 1), col_valid)),
                                 ]
                     with m.If(group_last & col_last):
                         m.d.sync += begin_row()

@@ -37,6 +37,7 @@ class Sequencer(wiring.Component):
     weights_ready : strobe, all weights of one more group have arrived.
     drained : strobe, a chunk has left the buffer behind the accumulators.
     o : always-ready stream of tokens {line: word address, accumulator: address, swap, first, last}.
+    started : strobe, a group's first chunk is issued.
     idle : no chunk is left to issue.
     busy, wait_pixels, wait_weights, wait_drain : what the current cycle was used for.
     """
@@ -72,6 +73,7 @@ class Sequencer(wiring.Component):
                 "weights_ready": In(1),
                 "drained": In(1),
                 "o": Out(stream.Signature(token, always_ready=True)),
+                "started": Out(1),
                 "idle": Out(1),
                 "busy": Out(1),
                 "wait_pixels": Out(1),
@@ -148,7 +150,7 @@ class Sequencer(wiring.Component):
         m.d.comb += self.free.eq(consumed)
 
         take_group = Signal()
-        m.d.comb += take_group.eq(issue & group_start)
+        m.d.comb += [take_group.eq(issue & group_start), self.started.eq(take_group)]
         m.d.sync += groups_ready.eq(groups_ready + self.weights_ready - take_group)
         # `group_ready` looks at a count one cycle old; a group never starts twice within two cycles.
         m.d.sync += group_ready.eq((groups_ready != 0) & ~take_group)

@@ -1,0 +1,88 @@
+"""The weight pacer: lets the kernels of a group go so that they meet the shadow registers as these fall free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from amaranth import Module, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["WeightPacer"]
+
+
+class WeightPacer(wiring.Component):
+    """Passes the kernel rows of one group for each group that the sequencer has started.
+
+    The weight transform must not fill up while the shadow registers are still in use: kernels that wait inside it lose
+    their distance. So the rows of the group after next are held back until `delays[kernel]` cycles after the sequencer
+    has started a group; its first kernel then arrives in the very cycle after the swap. The rows of a layer's first
+    group pass at once.
+
+    Latency: 0. Throughput: a row a cycle.
+
+    Parameters
+    ----------
+    row_bytes: bytes of a kernel row.
+    delays: for each kernel size on offer, cycles from `started` to the first row, 1 or more.
+    most_rows: most rows of a group.
+
+    Members
+    -------
+    i, o : streams of kernel rows, [row_bytes] int8.
+    start : begins a layer whose values stand at the inputs below.
+    kernel : kernel size.
+    group_rows : rows of one group, all lanes.
+    started : strobe, the sequencer has started a group.
+    """
+
+    def __init__(self, *, row_bytes: int, delays: Mapping[int, int], most_rows: int):
+        if not delays or any(delay < 1 for delay in delays.values()):
+            raise ValueError(f"delays must be 1 or more for at least one kernel, not {dict(delays)}")
+        self.row_bytes = row_bytes
+        self.delays = dict(delays)
+        self.most_rows = most_rows
+        rows = stream.Signature(data.ArrayLayout(signed(8), row_bytes))
+        super().__init__(
+            {
+                "i": In(rows),
+                "o": Out(rows),
+                "start": In(1),
+                "kernel": In(range(max(delays) + 1)),
+                "group_rows": In(range(most_rows + 1)),
+                "started": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        # Groups may be shorter than the way to the array, so that several are on it.
+        allowed = Signal(range(self.most_rows * (max(self.delays.values()) + 2)))
+        permit = Signal()
+        line = Signal(max(self.delays.values()))
+        m.d.comb += line[0].eq(self.started)
+        m.d.sync += line[1:].eq(line)
+        if len(set(self.delays.values())) == 1:
+            m.d.comb += permit.eq(line[-1])
+        else:
+            with m.Switch(self.kernel):
+                for kernel, delay in self.delays.items():
+                    with m.Case(kernel):
+                        m.d.comb += permit.eq(line[delay - 1])
+
+        passed = Signal()
+        open_ = Signal()
+        m.d.comb += [
+            passed.eq(self.o.valid & self.o.ready),
+            open_.eq(allowed != 0),
+            self.o.payload.eq(self.i.payload),
+            self.o.valid.eq(self.i.valid & open_),
+            self.i.ready.eq(self.o.ready & open_),
+        ]
+        with m.If(self.start):
+            m.d.sync += [allowed.eq(self.group_rows), line[1:].eq(0)]
+        with m.Elif(permit):
+            m.d.sync += allowed.eq(allowed + self.group_rows - passed)
+        with m.Else():
+            m.d.sync += allowed.eq(allowed - passed)
+        return m

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 __all__ = ["CONSTANT_BYTES", "WeightLoader", "constants_layout"]
 
@@ -23,38 +27,75 @@ class WeightLoader(wiring.Component):
 
     The stream repeats, for each block and each group of Pk output channels: the constants of the Pk channels
     (`CONSTANT_BYTES` each, filled up to whole beats), then for each group of Pc input channels the kernels of all
-    Pk * Pc lanes (output channel outer), a kernel row a beat.
+    Pk · Pc lanes (output channel outer), a kernel row a beat.
 
-    `weights_ready` strobes when the last row of a group has arrived, `ready_delay` cycles later: the delay covers the
-    way through the weight transform as far as the datapath's own latency does not.
+    `weights_ready` tells, for each group, when its last row has been taken from `i`; the delay covers the way through
+    the weight transform as far as the datapath's own latency does not.
+
+    Latency: 3 cycles from the last beat of the constants to `constants`, 2 cycles from a row to `rows`,
+    `ready_delay` + 1 cycles from a group's last row to `weights_ready`. Throughput: a beat a cycle, and a cycle more
+    after the constants. Backpressure: `rows` and `constants` wait in queues of `fifo_rows` rows and of the constants
+    of 5 groups; when one of them is full the stream waits.
 
     Parameters
     ----------
-    beat_bytes: bytes a beat.
-    output_lanes: Pk.
-    fifo_rows: kernel rows that fit before the weight transform; two groups keep the array busy.
-    ready_delay: cycles, 0 or more.
+    beat_bytes : int
+        Bytes a beat, 1 or more.
+    output_lanes : int
+        Pk, 1 or more.
+    fifo_rows : int
+        Kernel rows that fit before the weight transform, 2 or more (2 pass a row every other cycle only); two groups
+        keep the array busy.
+    ready_delay : int
+        Cycles, 0 or more.
+    dimension_bits : int
+        Width of counts and sizes, 1 or more.
+
+    Attributes
+    ----------
+    constant_beats : int
+        Beats of one output channel's constants.
 
     Members
     -------
-    i : stream of beats, [beat_bytes] int8.
-    start : begins a layer whose values stand at the inputs below.
-    group_rows : kernel rows of one group, all lanes.
-    rows : stream of kernel rows to the weight transform.
-    constants : stream of [Pk] constants, one beat a group of output channels.
-    weights_ready : strobe.
+    i : In(stream.Signature(ArrayLayout(signed(8), beat_bytes)))
+    start : In(1)
+        Begins a layer whose values stand at the inputs below until its last beat.
+    total_rows, block_rows, groups, output_groups : In(dimension_bits)
+        Fields of the layer descriptor.
+    group_rows : In(range(fifo_rows + 1))
+        Kernel rows of one group, all lanes, 1 or more.
+    rows : Out(stream.Signature(ArrayLayout(signed(8), beat_bytes)))
+        Kernel rows to the weight transform.
+    constants : Out(stream.Signature(ArrayLayout(constants_layout(), output_lanes)))
+        A beat a group of output channels.
+    weights_ready : Out(1)
+        Strobe, a group's kernels are complete.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
     """
 
     def __init__(
         self, *, beat_bytes: int, output_lanes: int, fifo_rows: int, ready_delay: int = 0, dimension_bits: int = 12
     ):
-        if ready_delay < 0:
-            raise ValueError(f"ready_delay must not be negative, but is {ready_delay}")
+        for name, value, least in (
+            ("beat_bytes", beat_bytes, 1),
+            ("output_lanes", output_lanes, 1),
+            ("fifo_rows", fifo_rows, 2),
+            ("ready_delay", ready_delay, 0),
+            ("dimension_bits", dimension_bits, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value!r}")
         self.beat_bytes = beat_bytes
         self.output_lanes = output_lanes
         self.fifo_rows = fifo_rows
         self.ready_delay = ready_delay
         self.dimension_bits = count = dimension_bits
+        self.constant_beats = -(-CONSTANT_BYTES // beat_bytes)
         beat = data.ArrayLayout(signed(8), beat_bytes)
         super().__init__(
             {
@@ -71,12 +112,38 @@ class WeightLoader(wiring.Component):
             }
         )
 
-    @property
-    def constant_beats(self) -> int:
-        """Beats of one output channel's constants."""
-        return -(-CONSTANT_BYTES // self.beat_bytes)
+    def model(
+        self,
+        beats: NDArray[np.integer],
+        *,
+        total_rows: int,
+        block_rows: int,
+        groups: int,
+        output_groups: int,
+        group_rows: int,
+    ) -> tuple[NDArray[np.int8], NDArray[Any]]:
+        """Kernel rows and constants of a layer.
 
-    def elaborate(self, platform) -> Module:
+        Parameters
+        ----------
+        beats : array, (beats, beat_bytes) int8
+            The layer's whole stream.
+
+        Returns
+        -------
+        rows : array, (rows, beat_bytes) int8
+        constants : array, (groups of output channels, Pk)
+            Structured as `constants_layout`.
+        """
+        blocks = -(-total_rows // block_rows)
+        first = self.output_lanes * self.constant_beats
+        parts = np.asarray(beats, np.int8).reshape(blocks * output_groups, first + groups * group_rows, self.beat_bytes)
+        fields = np.dtype([("bias", "<i4"), ("multiplier", "<i4"), ("shift", "i1")])
+        table = np.ascontiguousarray(parts[:, :first]).reshape(len(parts), self.output_lanes, -1)
+        constants = np.ascontiguousarray(table[..., :CONSTANT_BYTES]).view(fields)[..., 0]
+        return parts[:, first:].reshape(-1, self.beat_bytes), constants
+
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         count = self.dimension_bits
         beat_bits = 8 * self.beat_bytes
@@ -108,10 +175,8 @@ class WeightLoader(wiring.Component):
 
         arrived = Signal()
         delayed = Signal(self.ready_delay + 1)
-        m.d.comb += delayed[0].eq(arrived)
-        m.d.sync += delayed[1:].eq(delayed)
-        # One cycle more than the row needs to enter the queue.
-        m.d.sync += self.weights_ready.eq(delayed[-1])
+        m.d.sync += delayed.eq(Cat(arrived, delayed))
+        m.d.comb += self.weights_ready.eq(delayed[-1])
 
         with m.FSM():
             with m.State("IDLE"):

@@ -1,11 +1,10 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from netlist import NetlistSimulation, SideBySide
 
 from winohw.gateware.memory import Memory
 from winohw.sim.testbench import run_stream
-
-INPUTS = ("write_en", "write_addr", "write_data", "read_en", "read_addr")
 
 
 def traffic(width: int, depth: int, cycles: int = 300) -> dict[str, np.ndarray]:
@@ -33,6 +32,30 @@ def test_equals_model(width, depth):
     beats = traffic(width, depth)
     result = run_stream(dut, beats, {"read_data": len(beats["read_en"])})
     np.testing.assert_array_equal(result.outputs["read_data"], dut.model(**beats))
+
+
+NETLISTS = {
+    "ecp5": [(36, 512), (70, 300), (20, 1024), (9, 2048), (5, 4096), (2, 8192), (1, 16384), (7, 1)],
+    "ice40": [(35, 64), (3, 1000)],
+}
+
+
+@pytest.mark.parametrize("family", NETLISTS)
+def test_netlist_equals_model(family):
+    duts = {f"m{width}x{depth}": Memory(width, depth, family) for width, depth in NETLISTS[family]}
+    beats = {name: traffic(dut.width, dut.depth) for name, dut in duts.items()}
+    inputs = {f"{name}_{port}": column for name, columns in beats.items() for port, column in columns.items()}
+    simulation = NetlistSimulation(SideBySide(duts), family)
+    outputs = simulation.run(inputs, {f"{name}_read_data": 300 for name in duts}).outputs
+    for name, dut in duts.items():
+        np.testing.assert_array_equal(outputs[f"{name}_read_data"], dut.model(**beats[name]), name)
+    if family == "ecp5":
+        # Nothing but the block memories and a register for the enable of each.
+        assert simulation.cells["DP16KD"] == sum(dut.blocks for dut in duts.values())
+        assert set(simulation.cells) == {"DP16KD", "TRELLIS_FF"}
+        assert simulation.cells["TRELLIS_FF"] == len(duts)
+    else:
+        assert simulation.cells["SB_RAM40_4K"] == 3 + 1
 
 
 def test_reads_every_cycle_unless_told():

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from netlist import NetlistSimulation, SideBySide
 
 from winohw.gateware.multiplier import KINDS, Multiplier
 from winohw.numerics.formats import signed_range
@@ -28,6 +29,39 @@ def test_equals_model(a_width, b_width, kind):
     a, b = operands(a_width, b_width)
     result = run_stream(dut, {"a": a[:, None], "b": b[:, None]}, {"p": len(a) + dut.latency}, constants={"b_en": 1})
     np.testing.assert_array_equal(result.outputs["p"][dut.latency :, 0], dut.model(a, b))
+
+
+NETLISTS = {
+    "ecp5": [(18, 18, "ecp5"), (15, 14, "ecp5"), (8, 8, "ecp5"), (1, 1, "ecp5"), (8, 8, "lut")],
+    "ice40": [(16, 16, "ice40"), (10, 12, "ice40"), (1, 1, "ice40"), (8, 8, "ice40_dual"), (5, 7, "ice40_dual")],
+}
+
+
+@pytest.mark.parametrize("family", NETLISTS)
+def test_netlist_equals_twin(family):
+    """The cells, synthesised, do in every cycle what the behavioural twin of each product does."""
+    duts = {f"{kind}_{a}x{b}": Multiplier(a, b, kind) for a, b, kind in NETLISTS[family]}
+    cycles = 250
+    b_en = np.random.default_rng(3).integers(0, 3, cycles) > 0
+    inputs, twins, twin_inputs = {}, {}, {}
+    for name, dut in duts.items():
+        a, b = operands(dut.a_width, dut.b_width)
+        # The second product has other operands than the first.
+        a, b = (np.resize(np.stack([x, x[::-1]], 1)[:, : dut.products], (cycles, dut.products)) for x in (a, b))
+        inputs |= {f"{name}_a": a, f"{name}_b": b, f"{name}_b_en": b_en}
+        for k in range(dut.products):
+            twin = f"{name}_{k}"
+            twins[twin] = Multiplier(dut.a_width, dut.b_width, "lut" if dut.kind == "lut" else "generic")
+            twin_inputs |= {f"{twin}_a": a[:, [k]], f"{twin}_b": b[:, [k]], f"{twin}_b_en": b_en}
+    expected = run_stream(SideBySide(twins), twin_inputs, {f"{twin}_p": cycles for twin in twins}).outputs
+
+    simulation = NetlistSimulation(SideBySide(duts), family)
+    cell = {"ecp5": "MULT18X18D", "ice40": "SB_MAC16"}[family]
+    assert simulation.cells[cell] == sum(dut.kind != "lut" for dut in duts.values())
+    outputs = simulation.run(inputs, {f"{name}_p": cycles for name in duts}).outputs
+    for name, dut in duts.items():
+        for k in range(dut.products):
+            np.testing.assert_array_equal(outputs[f"{name}_p"][:, k], expected[f"{name}_{k}_p"][:, 0], f"{name} {k}")
 
 
 @pytest.mark.parametrize("kind", ["generic", "lut"])

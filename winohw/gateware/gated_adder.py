@@ -1,12 +1,10 @@
 """An adder that can leave its second operand out, in the cells of the adder alone."""
 
+import numpy as np
 from amaranth.hdl import Cat, Const, Instance, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-from numpy import bool_, int64
 from numpy.typing import ArrayLike, NDArray
-
-from winohw.algorithm.modular import wrap
 
 __all__ = ["GatedAdder"]
 
@@ -48,9 +46,9 @@ class GatedAdder(wiring.Component):
         self.kind = kind
         super().__init__({"a": In(width), "b": In(width), "alone": In(1), "o": Out(width)})
 
-    def model(self, a: ArrayLike, b: ArrayLike, alone: NDArray[bool_]) -> NDArray[int64]:
-        """What the component computes; widths of up to 62 bits."""
-        return wrap(a + b * ~alone, self.width + 1) % (1 << self.width)
+    def model(self, a: ArrayLike, b: ArrayLike, alone: ArrayLike) -> NDArray[np.int64]:
+        """What the component computes; for widths of up to 62 bits."""
+        return (np.asarray(a, np.int64) + np.where(alone, 0, b)) % (1 << self.width)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

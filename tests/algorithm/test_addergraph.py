@@ -13,6 +13,8 @@ from winohw.algorithm.toomcook import family, winograd
 matrices = st.tuples(st.integers(1, 5), st.integers(1, 5)).flatmap(
     lambda shape: arrays.arrays(np.int64, shape, elements=st.integers(-300, 300))
 )
+# Small entries share more, and give rows of negative terms only.
+small_matrices = arrays.arrays(np.int64, (6, 5), elements=st.integers(-1, 1), fill=st.nothing())
 
 
 def check(graph):
@@ -83,10 +85,20 @@ def test_wires_zeros_and_negations():
     assert graph.registers == 3
 
 
+def test_registers_of_a_pipeline():
+    """Sums of pairs need their adders' registers only; F(2, 3)'s Aᵀ delays its first and last input by one cycle."""
+    assert AdderGraph(winograd(2, 3).bt).registers == 4
+    assert AdderGraph(winograd(2, 3).at).registers == 6
+
+
 def test_difference_is_turned_around_to_save_a_negation():
     graph = AdderGraph([[-1, 1, 0], [-1, 1, 1]])
     check(graph)
     assert graph.adders == 2
+
+
+def test_turned_around_difference_is_an_operand():
+    check(AdderGraph([[-1, 1, 0, -1], [-1, 1, 1, 1], [1, -1, -1, -1]]))
 
 
 def test_one_constant():
@@ -116,7 +128,7 @@ def test_modulus_drops_digits():
 
 
 @settings(deadline=None, max_examples=60)
-@given(matrices, st.none() | st.integers(1, 12))
+@given(matrices | small_matrices, st.none() | st.integers(1, 12))
 def test_any_matrix(matrix, modulo_bits):
     graph = AdderGraph(matrix, modulo_bits)
     check(graph)

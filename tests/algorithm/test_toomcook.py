@@ -217,7 +217,9 @@ def test_dyadic_matrices():
     assert w.shifts == (2, 3, 0)
     assert w.divisor == 32
     assert not w.is_exact()
-    assert Winograd.from_matrices(exact.bt / 4, exact.g / 8, exact.at / 2).shifts == (2, 3, 1)
+    half = Winograd.from_matrices(exact.bt / 4, exact.g / 8, exact.at / 2)
+    assert half.shifts == (2, 3, 1)
+    assert half.divisor == 64
     twice = Winograd.from_matrices(exact.bt / 4, exact.g / 8, exact.at * 16)
     assert twice.is_exact()
     for ours, theirs in zip(w.real_matrices(), (exact.bt / 4, exact.g / 8, exact.at), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,7 @@ from winohw.gateware.descriptor import (
 )
 from winohw.gateware.weight_loader import CONSTANT_BYTES
 from winohw.numerics.formats import Quantized
-from winohw.numerics.golden import GoldenModel
+from winohw.numerics.golden import transform
 from winohw.numerics.layer import ConvLayer
 
 __all__ = ["Job", "UnsupportedLayer"]
@@ -237,6 +237,24 @@ class Job:
         exposed = load * rows + max(0, load * (self.total_rows - rows) - hidden)
         return compute + exposed, rows
 
+    @cached_property
+    def engine_layer(self) -> ConvLayer:
+        """The layer as the engine computes it: with a kernel of the engine's size, zeros at its bottom and right."""
+        layer, geometry = self.layer, self.layer.geometry
+        if self.config.direct:
+            kernel = self.kernel
+        else:
+            effective = geometry.effective_kernel
+            kernel = geometry.kernel + (self.kernel - effective) * geometry.stride
+        if kernel == geometry.kernel:
+            return layer
+        more = kernel - geometry.kernel
+        top, bottom, left, right = geometry.pads
+        weights = np.zeros((geometry.filters, kernel, kernel, geometry.channels), np.int8)
+        weights[:, : geometry.kernel, : geometry.kernel] = layer.weights
+        extended = replace(geometry, kernel=kernel, padding=(top, bottom + more, left, right + more))
+        return replace(layer, geometry=extended, weights=weights)
+
     # --- what goes in --------------------------------------------------------------------------------------------
     @cached_property
     def requantization(self):
@@ -331,8 +349,9 @@ class Job:
         width = config.weight_bytes
         kernels = self.kernels()
         if config.weights == "host":
-            model = GoldenModel(config.winograd(self.kernel), self.profile)
-            u = model.transform_weights(kernels.astype(np.int64))
+            u = transform(config.winograd(self.kernel).g, kernels)
+            if isinstance(self.profile, Quantized):
+                u = self.profile.weight.apply(u)
             size = config.u_bytes
             rows = u.astype(f"<i{size}").view(np.int8).reshape(*kernels.shape[:4], config.input_tile, width)
         else:

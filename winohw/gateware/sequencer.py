@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 __all__ = ["Sequencer"]
 
@@ -17,37 +21,75 @@ class Sequencer(wiring.Component):
     buffer, the weights of the group will have reached the shadow registers by the time the chunk meets them, and
     there is room for what leaves the accumulators. The datapath behind needs no backpressure therefore.
 
-    Latency: a token stands at `o` one cycle after its conditions held. Throughput: a token a cycle, without a bubble
-    between tile rows, groups and blocks; a group takes at least `least_group` cycles.
+    Latency: `latency` cycles from the cycle that issues a chunk (`busy`) to its token at `o`; what a strobe allows is
+    issued two cycles after it. Throughput: a token a cycle, without a bubble between tile rows, groups and phases; two
+    cycles pass between blocks. A group takes at least `group_interval` and `least_group` cycles.
 
     Parameters
     ----------
-    fold: phases a patch.
-    max_tiles: most tiles a block.
-    least_group: least cycles from the start of a group to the start of the next, for a recurring accumulator address.
-    drain_capacity: chunks that fit behind the accumulators.
-    dimension_bits: width of counts and sizes.
+    fold : int
+        Phases a patch, 1 or more.
+    max_tiles : int
+        Most tiles a block, 1 or more.
+    least_group : int
+        Least cycles from the start of a group to the start of the next, 1 or more: after so many the same accumulator
+        may be used again.
+    drain_capacity : int
+        Chunks that fit behind the accumulators, at least `fold`.
+    dimension_bits : int
+        Width of counts and sizes, 1 or more.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles: 2.
 
     Members
     -------
-    start : begins a layer whose values stand at the inputs below until `idle`.
-    group_interval : least cycles from the start of a group to the start of the next, for loading its weights.
-    row_done : the line buffer has completed a tile row.
-    free : tile rows that the line buffer may overwrite, for one cycle, else 0.
-    weights_ready : strobe, all weights of one more group have arrived.
-    drained : strobe, a chunk has left the buffer behind the accumulators.
-    o : always-ready stream of tokens {line: word address, accumulator: address, swap, first, last}.
-    started : strobe, a group's first chunk is issued.
-    idle : no chunk is left to issue.
-    busy, wait_pixels, wait_weights, wait_drain : what the current cycle was used for.
+    start : In(1)
+        Begins a layer whose values stand at the inputs below until `idle`.
+    total_rows, block_rows, tile_cols, groups, output_groups, slots : In(dimension_bits)
+        Fields of the layer descriptor, as are the pitches.
+    group_pitch, slot_pitch : In(16)
+        Words of the line buffer.
+    group_interval : In(16)
+        Least cycles from the start of a group to the start of the next, for loading its weights.
+    row_done : In(1)
+        Strobe, the line buffer has completed a tile row.
+    free : Out(dimension_bits)
+        Tile rows that the line buffer may overwrite, for one cycle, else 0: those of a block, with its last chunk.
+    weights_ready : In(1)
+        Strobe, all weights of one more group have arrived; at most 255 groups may wait.
+    drained : In(1)
+        Strobe, a chunk has left the buffer behind the accumulators.
+    o : Out(stream.Signature(StructLayout({"line": 16, "accumulator": …, …}), always_ready=True))
+        Tokens: word of the line buffer, accumulator, and one bit each for `swap`, the first chunk of a group, `first`,
+        a chunk of the first group of input channels, and `last`, a chunk of their last group.
+    idle : Out(1)
+        No chunk is left to issue.
+    busy, wait_pixels, wait_weights, wait_drain : Out(1)
+        What the current cycle was used for: issuing a chunk, or waiting for tile rows, for weights (or for the least
+        cycles of a group), or for room behind the accumulators. None of them between blocks.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
     """
 
-    #: Cycles from the decision to issue a chunk to its token.
     latency = 2
 
     def __init__(self, *, fold: int, max_tiles: int, least_group: int, drain_capacity: int, dimension_bits: int = 12):
+        for name, value in (
+            ("fold", fold),
+            ("max_tiles", max_tiles),
+            ("least_group", least_group),
+            ("dimension_bits", dimension_bits),
+        ):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if drain_capacity < fold:
-            raise ValueError(f"drain_capacity must be at least the fold {fold}, not {drain_capacity}")
+            raise ValueError(f"drain_capacity must be at least the fold {fold}, not {drain_capacity!r}")
         self.fold = fold
         self.max_tiles = max_tiles
         self.least_group = least_group
@@ -67,7 +109,7 @@ class Sequencer(wiring.Component):
                 "slots": In(count),
                 "group_pitch": In(16),
                 "slot_pitch": In(16),
-                "group_interval": In(8),
+                "group_interval": In(16),
                 "row_done": In(1),
                 "free": Out(count),
                 "weights_ready": In(1),
@@ -82,16 +124,45 @@ class Sequencer(wiring.Component):
             }
         )
 
-    def elaborate(self, platform) -> Module:
+    def model(
+        self,
+        *,
+        total_rows: int,
+        block_rows: int,
+        tile_cols: int,
+        groups: int,
+        output_groups: int,
+        slots: int,
+        group_pitch: int,
+        slot_pitch: int,
+    ) -> NDArray[Any]:
+        """The tokens of a layer, a structured array with the fields of `o`."""
+        tokens = []
+        for top in range(0, total_rows, block_rows):
+            rows = range(top, min(top + block_rows, total_rows))
+            for _ in range(output_groups):
+                for group in range(groups):
+                    chunks = [
+                        row % slots * slot_pitch + group * group_pitch + column
+                        for row in rows
+                        for column in range(tile_cols * self.fold)
+                    ]
+                    tokens += [
+                        (line, number, number == 0, group == 0, group == groups - 1)
+                        for number, line in enumerate(chunks)
+                    ]
+        return np.array(tokens, np.dtype([(name, np.int64) for name in self.o.payload.shape().members]))
+
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         count, fold = self.dimension_bits, self.fold
 
         # Every loop counts down; a flag beside it says that this is its last turn, so that no comparison stands
         # between a counter and the enables of the others.
-        def loop(name: str, size, width: int = count):
+        def loop(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
             left = Signal(width, name=f"{name}_left")
             last = Signal(name=f"{name}_last")
-            reload = [left.eq(size - 1), last.eq(size == 1)]
+            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
             step = [left.eq(left - 1), last.eq(left == 1)]
             return last, reload, step
 
@@ -108,9 +179,9 @@ class Sequencer(wiring.Component):
         # Rows in the line buffer from the block's first one on.
         rows_ready = Signal(count + 1)
         block_ready = Signal()
-        groups_ready = Signal(4)
+        groups_ready = Signal(8)
         group_ready = Signal()
-        interval = Signal(max(self.least_group.bit_length(), 8))
+        interval = Signal(max(self.least_group.bit_length(), len(self.group_interval)))
         interval_over = Signal()
         credits = Signal(range(self.drain_capacity + 1))
         room = Signal()
@@ -145,15 +216,15 @@ class Sequencer(wiring.Component):
 
         consumed = Signal(count)  # tile rows that the end of a block takes off `rows_ready`
         m.d.sync += rows_ready.eq(rows_ready + self.row_done - consumed)
-        # Compared one cycle late: it may only become true late, and is cleared at the end of a block.
-        m.d.sync += block_ready.eq((rows_ready >= block_size) & (consumed == 0))
+        # Compared one cycle late; between two blocks pass the cycles that it takes to see the next one.
+        m.d.sync += block_ready.eq(rows_ready >= block_size)
         m.d.comb += self.free.eq(consumed)
 
         take_group = Signal()
         m.d.comb += [take_group.eq(issue & group_start), self.started.eq(take_group)]
         m.d.sync += groups_ready.eq(groups_ready + self.weights_ready - take_group)
-        # `group_ready` looks at a count one cycle old; a group never starts twice within two cycles.
-        m.d.sync += group_ready.eq((groups_ready != 0) & ~take_group)
+        # One cycle late: right in time, as `interval_over` is low in the cycle after a group has started.
+        m.d.sync += group_ready.eq(groups_ready != 0)
         with m.If(take_group):
             m.d.sync += [
                 interval.eq(Mux(self.group_interval > self.least_group, self.group_interval, self.least_group)),
@@ -165,8 +236,8 @@ class Sequencer(wiring.Component):
         spend = Signal()
         m.d.comb += spend.eq(issue & g_last)
         m.d.sync += credits.eq(credits + self.drained - spend)
-        # One cycle old: keep the chunk that may have been spent since in reserve.
-        m.d.sync += room.eq(credits > fold if self.drain_capacity > fold else (credits == fold) & ~spend)
+        # Room for a whole patch; one cycle old, so the credit that is spent now must not count.
+        m.d.sync += room.eq((credits > fold) | ((credits == fold) & ~spend))
 
         with m.FSM():
             with m.State("IDLE"):

@@ -176,7 +176,7 @@ class Engine(wiring.Component):
             for name in job.shape().members:
                 if name in component.signature.members:
                     m.d.comb += getattr(component, name).eq(job[name])
-        tile_size, interval, rows = Signal(range(n + 1)), Signal(8), Signal(range(most_rows + 1))
+        tile_size, interval, rows = Signal(range(n + 1)), Signal(16), Signal(range(most_rows + 1))
         for kernel in config.kernels:
             with m.If(job.kernel == kernel):
                 m.d.sync += [

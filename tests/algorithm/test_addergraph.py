@@ -117,6 +117,13 @@ def test_cheapest_inverse(divisor, bits, adders):
     check(graph)
     assert graph.adders == adders
     assert graph.adders <= AdderGraph([[division.inverse]], modulo_bits=bits).adders
+    modular = AdderGraph([[constant]], modulo_bits=bits)
+    assert modular.adders == adders
+    half = 1 << bits - 1
+    quotients = np.array([-half, -1, 0, half - 1])
+    for x in quotients:
+        assert modular.evaluate(wrap([division.odd * int(x)], bits)) == [x]
+    np.testing.assert_array_equal(modular.evaluate([wrap(division.odd * quotients, bits)]), [quotients])
 
 
 def test_modulus_drops_digits():
@@ -150,6 +157,7 @@ def test_intervals_are_attained_and_kept(matrix, spans):
     assert graph.intervals(ranges) == tuple((min(row), max(row)) for row in values.tolist())
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**40), 2**40))
 def test_signed_digits(x):
     digits = signed_digits(x)

@@ -85,6 +85,7 @@ def test_strided_pointwise_kernel_has_one_phase():
     assert geometry.effective_channels == 5
 
 
+@settings(deadline=None)
 @given(geometries(largest=40))
 def test_padding_properties(geometry):
     pads = geometry.pads
@@ -103,6 +104,7 @@ def test_padding_properties(geometry):
         assert last <= size < last + geometry.stride or geometry.padding == "same"
 
 
+@settings(deadline=None)
 @given(geometries(largest=40), st.integers(1, 6))
 def test_tiles_cover_the_output_once(geometry, tile_size):
     for tiles, outputs in (

@@ -36,6 +36,7 @@ def test_quotients_survive_any_overflow(divisor, bits, data):
     np.testing.assert_array_equal(division.divide(residues.astype(np.uint64)), quotients)
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**80), 2**80), st.integers(1, 64))
 def test_wrap(x, bits):
     wrapped = int(wrap(x, bits))

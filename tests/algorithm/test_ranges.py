@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from winohw.algorithm.ranges import (
@@ -27,6 +27,7 @@ def test_signed_bits(lo, hi, bits):
     assert signed_bits(np.int64(lo), np.int64(hi)) == bits
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**70), 2**70), st.integers(-(2**70), 2**70))
 def test_signed_bits_are_the_least(x, y):
     lo, hi = min(x, y), max(x, y)
@@ -43,6 +44,7 @@ def test_linear_range():
         linear_range([[1, 2]], [(0, 1)])
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.integers(-9, 9)] * 4))
 def test_product_range(x):
     a, b = (min(x[:2]), max(x[:2])), (min(x[2:]), max(x[2:]))

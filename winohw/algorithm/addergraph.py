@@ -60,7 +60,7 @@ class AdderGraph:
     matrix : array of int
         outputs × inputs; kept as a tuple of rows.
     modulo_bits : int, optional
-        Width to which the result is needed; digits beyond are dropped.
+        Width to which the result is needed; digits beyond may be dropped.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class AdderGraph:
         Parameters
         ----------
         x : array of integers, (inputs, …)
-            Wide enough to hold the result: int64, or Python integers in an object array.
+            int64, or Python integers in an object array; wide enough to hold the result where there is no modulus.
 
         Returns
         -------
@@ -143,12 +143,14 @@ class AdderGraph:
         array = np.asarray(x)
         if array.ndim < 1 or len(array) != self.inputs:
             raise ValueError(f"Input must have {self.inputs} entries along its first axis, not the shape {array.shape}")
-        values = self._values(list(array))
+        # Entries become arrays: those wrap silently, as a modulus allows.
+        entries = array.reshape(self.inputs, -1)
+        values = self._values(list(entries))
         rows = [
-            np.zeros_like(array[0]) if output is None else output.sign * (values[output.value] << output.shift)
+            np.zeros_like(entries[0]) if output is None else output.sign * (values[output.value] << output.shift)
             for output in self.outputs
         ]
-        result = np.stack(rows)
+        result = np.stack(rows).reshape(len(rows), *array.shape[1:])
         return result if self.modulo_bits is None else wrap(result, self.modulo_bits)
 
     def intervals(self, ranges: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -197,8 +199,7 @@ def cheapest_inverse(division: ExactDivision) -> int:
     Returns
     -------
     int
-        Congruent to ``division.inverse`` modulo ``2^result_bits``. Plan ``AdderGraph([[constant]])`` without a modulus,
-        and keep ``result_bits`` bits of every node.
+        Congruent to ``division.inverse`` modulo ``2^result_bits``; only so many bits of its network need be kept.
     """
 
     def cost(constant: int) -> tuple[int, int, int]:
@@ -240,7 +241,10 @@ def _plan(
         depth = max((node.depth for node in nodes), default=0)
         return _adders(nodes, outputs), depth, _registers(inputs, nodes, outputs)
 
-    return min((_Draft(matrix, modulo_bits).finish(rng, trial) for trial in range(_TRIALS)), key=cost)
+    # Digits beyond the modulus may be dropped, but they may also repeat a pattern.
+    widths = (None,) if modulo_bits is None else (modulo_bits, None)
+    plans = (_Draft(matrix, bits).finish(rng, trial) for bits in widths for trial in range(_TRIALS))
+    return min(plans, key=cost)
 
 
 class _Draft:

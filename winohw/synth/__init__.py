@@ -1,0 +1,1 @@
+"""Yosys and nextpnr: finding them, synthesis, placement and routing for a part, reports."""

@@ -125,9 +125,7 @@ class Winograd:
             raise ValueError(f"Divisor must be at least 1, not {self.divisor!r}")
 
     @classmethod
-    def from_matrices(
-        cls, bt: npt.ArrayLike, g: npt.ArrayLike, at: npt.ArrayLike, divisor: int | None = None
-    ) -> Winograd:
+    def from_matrices(cls, bt: npt.ArrayLike, g: npt.ArrayLike, at: npt.ArrayLike, divisor: int = 1) -> Winograd:
         """Take the matrices of the user, for example learned ones; only their shapes are checked.
 
         Every matrix must be dyadic, that is integers over one power of two (every finite float is); the least such
@@ -137,8 +135,8 @@ class Winograd:
         ----------
         bt, g, at : array of int, float or Fraction
             n×n, n×r and m×n.
-        divisor : int, optional
-            Factor of the result that the given matrices have along one axis; 1 unless told.
+        divisor : int
+            Factor of the result that the given matrices have along one axis.
 
         Raises
         ------
@@ -154,7 +152,7 @@ class Winograd:
             bt=bt_int,
             g=g_int,
             at=at_int,
-            divisor=(1 if divisor is None else divisor) << (bt_shift + g_shift + at_shift),
+            divisor=divisor << (bt_shift + g_shift + at_shift),
             shifts=(bt_shift, g_shift, at_shift),
         )
 

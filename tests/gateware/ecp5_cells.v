@@ -103,12 +103,18 @@ module DP16KD (
   wire selected_a = ~(CSA0 | CSA1 | CSA2), selected_b = ~(CSB0 | CSB1 | CSB2);
 
   reg [WIDTH-1:0] words [0:(1 << (14 - LOW)) - 1];
-  integer k;
-  always @(posedge CLKA)
-    if (CEA & WEA & selected_a)
-      for (k = 0; k < WIDTH; k = k + 1)
-        if (WIDTH < 18 || ada[k / 9])
-          words[ada[13:LOW]][k] <= di[k];
+  wire write = CEA & WEA & selected_a;
+  genvar k;
+  generate
+    if (WIDTH < 18)
+      always @(posedge CLKA) begin
+        if (write) words[ada[13:LOW]] <= di[WIDTH-1:0];
+      end
+    else
+      for (k = 0; k < WIDTH / 9; k = k + 1)
+        always @(posedge CLKA)
+          if (write & ada[k]) words[ada[13:LOW]][9*k +: 9] <= di[9*k +: 9];
+  endgenerate
 
   reg [WIDTH-1:0] fetched = 0;
   reg [17:0] doa = 0, dob = 0;

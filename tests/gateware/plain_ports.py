@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In
+from amaranth.lib.wiring import In, Out
 
 
 class PlainPorts(wiring.Component):
@@ -25,14 +25,15 @@ class PlainPorts(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.component = component = self.component
-        for name, member in self.signature.members.items():
-            stream, _, part = name.rpartition("_")
-            if stream in component.signature.members:
-                inner = getattr(getattr(component, stream), part)
-            elif component.signature.members[name].is_port:
-                inner = getattr(component, name)
-            else:
-                inner = getattr(component, name).payload
-            outer = getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        for name, member in component.signature.members.items():
+            inner = getattr(component, name)
+            parts = {name: inner}
+            if member.is_signature:
+                parts = {name: inner.payload, f"{name}_valid": inner.valid, f"{name}_ready": inner.ready}
+            for outer, part in parts.items():
+                flow = self.signature.members[outer].flow if outer in self.signature.members else None
+                if flow is In:
+                    m.d.comb += part.eq(getattr(self, outer))
+                elif flow is Out:
+                    m.d.comb += getattr(self, outer).eq(part)
         return m

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from netlist import NetlistSimulation
 from plain_ports import PlainPorts
 
 from winohw.gateware.accumulator import Accumulator
@@ -49,14 +50,10 @@ def layer(dut: Accumulator, blocks: int, gap: float, seed: int) -> list[tuple[in
     return cycles
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.4], ids=["dense", "gaps"])
-@pytest.mark.parametrize("parameters", GRID, ids=str)
-def test_equals_model(parameters, gap):
-    names = ("output_lanes", "input_tile", "columns", "sum_bits", "acc_bits", "depth")
-    dut = Accumulator(**dict(zip(names, parameters, strict=True)))
-    cycles = layer(dut, blocks=8, gap=gap, seed=1)
-    rng = np.random.default_rng(2)
-    junk = (int(rng.integers(dut.depth)), True, True)
+def check(dut: Accumulator, blocks: int, gap: float, simulate=run_stream) -> None:
+    """Compares every cycle of a run with the model."""
+    cycles = layer(dut, blocks, gap, seed=1)
+    junk = (dut.depth // 2, True, True)
     valid = np.array([chunk is not None for chunk in cycles])
     addr, first, last = np.array([junk if chunk is None else chunk for chunk in cycles]).T
     sums = numbers(dut.sum_bits, (len(cycles), dut.output_lanes, dut.input_tile, dut.columns), seed=3)
@@ -65,19 +62,44 @@ def test_equals_model(parameters, gap):
     def late(beats):
         return np.concatenate([np.zeros((dut.lead, *beats.shape[1:]), beats.dtype), beats])
 
+    inputs = {
+        "control": {"addr": addr, "first": first, "last": last},
+        "i": late(sums),
+        "i_valid": np.append(late(valid), False),
+    }
     count = len(cycles) + dut.lead + dut.latency
-    result = run_stream(
-        PlainPorts(dut),
-        {
-            "control": {"addr": addr, "first": first, "last": last},
-            "i": late(sums),
-            "i_valid": np.append(late(valid), False),
-        },
-        {"o": count, "o_valid": count},
-    ).outputs
+    result = simulate(PlainPorts(dut), inputs, {"o": count, "o_valid": count}).outputs
     ends = np.flatnonzero(valid & (last == 1))
     np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), ends + dut.lead + dut.latency)
     np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], expected)
+
+
+def accumulator(*parameters, **options) -> Accumulator:
+    names = ("output_lanes", "input_tile", "columns", "sum_bits", "acc_bits", "depth")
+    return Accumulator(**dict(zip(names, parameters, strict=True)), **options)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.4], ids=["dense", "gaps"])
+@pytest.mark.parametrize("parameters", GRID, ids=str)
+def test_equals_model(parameters, gap):
+    check(accumulator(*parameters), blocks=8, gap=gap)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "family", "cells"),
+    [
+        ((2, 1, 3, 14, 17, 32), "ecp5", {"DP16KD": 4}),
+        ((1, 2, 2, 14, 17, 32), "ice40", {"SB_RAM40_4K": 5}),
+    ],
+    ids=str,
+)
+def test_netlist_equals_model(parameters, family, cells):
+    def simulate(component, inputs, outputs):
+        simulation = NetlistSimulation(component, family)
+        assert {cell: simulation.cells[cell] for cell in cells} == cells
+        return simulation.run(inputs, outputs)
+
+    check(accumulator(*parameters, memory=family), blocks=6, gap=0.2, simulate=simulate)
 
 
 def test_recurrence_is_least():

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from netlist import NetlistSimulation
 from plain_ports import PlainPorts
 
 from winohw.gateware.mac_array import MacArray
@@ -81,37 +82,56 @@ def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[d
     )
 
 
+def check(dut: MacArray, groups: list[int], gap: float, simulate=run_stream) -> np.ndarray:
+    """Compares every cycle of a run with the model; the sums."""
+    inputs, sums, at = schedule(dut, groups, gap, seed=1)
+    cycles = len(inputs["i_valid"]) + dut.latency
+    swaps = np.append(inputs["i_valid"] & (inputs["i"]["swap"] == 1), np.zeros(dut.latency))
+    inputs["i_valid"] = np.append(inputs["i_valid"], False)
+    result = simulate(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles, "swapped": cycles}).outputs
+    np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), np.array(at) + dut.latency)
+    np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], sums)
+    np.testing.assert_array_equal(result["swapped"], swaps)
+    return sums
+
+
+def mac_array(*parameters) -> MacArray:
+    names = ("input_tile", "fold", "input_lanes", "output_lanes", "v_bits", "u_bits", "kind")
+    return MacArray(**dict(zip(names, parameters, strict=True)))
+
+
 @pytest.mark.parametrize("gap", [0.0, 0.4], ids=["dense", "gaps"])
 @pytest.mark.parametrize("parameters", GRID, ids=str)
 def test_equals_model(parameters, gap):
-    input_tile, fold, input_lanes, output_lanes, v_bits, u_bits, kind = parameters
-    dut = MacArray(
-        input_tile=input_tile,
-        fold=fold,
-        input_lanes=input_lanes,
-        output_lanes=output_lanes,
-        v_bits=v_bits,
-        u_bits=u_bits,
-        kind=kind,
-    )
-    inputs, sums, at = schedule(dut, [1, 3, 2, 1, 5], gap, seed=1)
-    cycles = len(inputs["i_valid"]) + dut.latency
-    inputs["i_valid"] = np.append(inputs["i_valid"], False)
-    result = run_stream(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles, "swapped": cycles}).outputs
-    np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), np.array(at) + dut.latency)
-    np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], sums)
-    swaps = (inputs["i_valid"][:-1] != 0) & (inputs["i"]["swap"] == 1)
-    np.testing.assert_array_equal(result["swapped"], np.append(swaps, np.zeros(dut.latency)))
-    assert np.abs(sums).max().item().bit_length() + 1 == dut.sum_bits
+    dut = mac_array(*parameters)
+    sums = check(dut, [1, 3, 2, 1, 5], gap)
+    # The least numbers need every bit.
+    assert abs(sums).max().item().bit_length() + 1 == dut.sum_bits
+
+
+@pytest.mark.parametrize(
+    ("parameters", "family"),
+    [
+        ((2, 1, 2, 1, 15, 14, "ecp5"), "ecp5"),
+        ((2, 2, 1, 2, 10, 12, "ecp5"), "ecp5"),
+        ((3, 1, 1, 1, 8, 8, "ice40_dual"), "ice40"),
+        ((3, 3, 1, 1, 15, 14, "ice40"), "ice40"),
+    ],
+    ids=str,
+)
+def test_netlist_equals_model(parameters, family):
+    dut = mac_array(*parameters)
+
+    def simulate(component, inputs, outputs):
+        simulation = NetlistSimulation(component, family)
+        assert simulation.cells[{"ecp5": "MULT18X18D", "ice40": "SB_MAC16"}[family]] == dut.cells
+        return simulation.run(inputs, outputs)
+
+    check(dut, [1, 3, 2, 5], 0.3, simulate)
 
 
 def test_sums_modulo():
-    dut = MacArray(input_tile=3, input_lanes=3, v_bits=8, u_bits=8, sum_bits=10)
-    inputs, sums, _ = schedule(dut, [2, 4], gap=0.2, seed=3)
-    cycles = len(inputs["i_valid"]) + dut.latency
-    inputs["i_valid"] = np.append(inputs["i_valid"], False)
-    result = run_stream(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles}).outputs
-    np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], sums)
+    check(MacArray(input_tile=3, input_lanes=3, v_bits=8, u_bits=8, sum_bits=10), [2, 4], gap=0.2)
 
 
 def test_ice40_dual_shares_cells():

@@ -78,7 +78,7 @@ def test_exact_equals_direct_convolution(tile, kernel, stalls, buffered):
 
 @pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
 @pytest.mark.parametrize("stalls", [(0.6, 0), (0, 0.9), (0.5, 0.5)], ids=str)
-@pytest.mark.parametrize(("tile", "kernel"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize(("tile", "kernel"), [(1, 1), (1, 2), (2, 1), (2, 3)])
 def test_backpressure(tile, kernel, stalls, buffered):
     matrices = winograd(tile, kernel)
     dut = OutputTransform([matrices], acc_bits(matrices), buffered=buffered)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth.hdl import Array, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Module, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,7 @@ from winohw.algorithm.toomcook import Winograd
 from winohw.gateware.linear import LinearNetwork
 from winohw.gateware.narrow import Narrow
 from winohw.gateware.pipeline import delayed, matrix_layout
+from winohw.gateware.shift_selector import ShiftSelector
 from winohw.gateware.transposer import Transposer
 from winohw.numerics.formats import Narrowing
 from winohw.numerics.golden import transform
@@ -175,30 +176,18 @@ class InputTransform(wiring.Component):
             m.d.comb += self.o.valid.eq(valid)
             m.d.comb += [self.o.payload[i][a].eq(column[i]) for a, column in enumerate(columns) for i in range(n)]
             return m
-        shifts = self._shifts(m, valid)
+        m.submodules.selector = selector = ShiftSelector(n, self.columns, self.max_shift)
+        m.d.comb += [selector.table.eq(self.shift), selector.advance.eq(valid)]
         for i, units in enumerate(self._narrows):
             for a, unit in enumerate(units):
                 m.submodules[f"narrow{i}_{a}"] = unit
-                m.d.comb += [unit.i.eq(columns[a][i]), unit.shift.eq(shifts[i][a]), self.o.payload[i][a].eq(unit.o)]
+                m.d.comb += [
+                    unit.i.eq(columns[a][i]),
+                    unit.shift.eq(selector.o[i][a]),
+                    self.o.payload[i][a].eq(unit.o),
+                ]
         m.d.comb += self.o.valid.eq(delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid"))
         return m
-
-    def _shifts(self, m: Module, valid: Value) -> list[list[Value]]:
-        """The shifts ``[row][column in chunk]`` of the chunk that is about to be narrowed."""
-        n = self.winograd.n
-        if self.fold == 1:
-            return [list(row) for row in self.shift]
-        chunk = Signal(range(self.fold))
-        coming = Signal(range(self.fold))
-        m.d.comb += coming.eq(Mux(valid, Mux(chunk == self.fold - 1, 0, chunk + 1), chunk))
-        m.d.sync += chunk.eq(coming)
-        shifts = [
-            [Signal(range(self.max_shift + 1), name=f"shift{i}_{a}", reset_less=True) for a in range(self.columns)]
-            for i in range(n)
-        ]
-        for i, row in enumerate(shifts):
-            m.d.sync += [shift.eq(Array(self.shift[i][a :: self.columns])[coming]) for a, shift in enumerate(row)]
-        return shifts
 
 
 def _union(ranges: Sequence[tuple[int, int]]) -> tuple[int, int]:

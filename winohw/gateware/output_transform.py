@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth.hdl import Array, EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from winohw.gateware.exact_division import ExactDivider
 from winohw.gateware.narrow import Narrow
 from winohw.gateware.output_network import OutputNetwork
 from winohw.gateware.pipeline import delayed, matrix_layout
+from winohw.gateware.shift_selector import ShiftSelector
 from winohw.gateware.transposer import Transposer
 from winohw.numerics.formats import Narrowing, signed_range
 from winohw.numerics.golden import transform
@@ -66,8 +67,8 @@ class OutputTransform(wiring.Component):
     buffered : bool
         See above.
     queue_depth : int, optional
-        Rows that the queue holds: a power of two, no less than the largest m (2 for n = 1). As many as full speed needs
-        unless told; 0 where there is no queue.
+        Rows that the queue holds: a power of two, no less than the largest m (with n = 2, twice and with n = 1, three
+        times that). As many as full speed needs unless told; 0 where there is no queue.
 
     Attributes
     ----------
@@ -83,7 +84,8 @@ class OutputTransform(wiring.Component):
     o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)))
         ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
     kernel : In(range(largest kernel size + 1))
-        The kernel size at work; not looked at if there is only one. It may change only while no tile is in flight.
+        The kernel size at work; not looked at if there is only one. It may change only while no tile is in flight, and
+        must stand a cycle before the first column.
     shift : In(ArrayLayout(ArrayLayout(range(max_shift + 1), n), n))
         Only with ``narrowing``: the table ``[row][column]``. It may change only while no tile is in flight, and must
         stand two cycles before the first column.
@@ -115,8 +117,8 @@ class OutputTransform(wiring.Component):
         self.buffered = buffered
         self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift)
         self.tile_sizes = self._pipeline.tile_sizes
-        # Credits are counted one cycle late: where tiles come in every cycle, one more may be on its way.
-        self._margin = self.tile_sizes[-1] if self.kernels[0].n == 1 else 0
+        # A tile is charged three cycles late; the next ones may have come by then.
+        self._margin = self.tile_sizes[-1] * (-(-3 // self.kernels[0].n) - 1)
         self.queue_depth = 0
         if buffered:
             self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
@@ -177,26 +179,26 @@ class OutputTransform(wiring.Component):
     def _needed_depth(self) -> int:
         """Rows on their way when tiles come at full speed, rounded up.
 
-        A tile's rows count from its last column until their credits are back, ``latency + 2`` cycles later for row 0;
+        A tile's rows count from its last column until their credits are back, ``latency + 3`` cycles later for row 0;
         a tile comes every n cycles.
         """
-        n, away = self.kernels[0].n, self._pipeline.latency + 2
+        n, away = self.kernels[0].n, self._pipeline.latency + 3
         rows = max(
             sum(max(0, size - max(0, age - away)) for age in range(0, away + size, n)) for size in self.tile_sizes
         )
-        return max(2, 1 << (rows + self._margin - 1).bit_length())
+        return max(2, 1 << (rows - 1).bit_length())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = self.kernels[0].n
         pipeline = self._pipeline
-        tile_size = Signal(range(n + 1))
+        tile_size = Signal(range(n + 1), init=self.tile_sizes[0], reset_less=True)
         with m.Switch(self.kernel):
             for matrices in self.kernels[1:]:
                 with m.Case(matrices.kernel_size):
-                    m.d.comb += tile_size.eq(matrices.tile_size)
+                    m.d.sync += tile_size.eq(matrices.tile_size)
             with m.Default():
-                m.d.comb += tile_size.eq(self.kernels[0].tile_size)
+                m.d.sync += tile_size.eq(self.tile_sizes[0])
         m.d.comb += [pipeline.tile_size.eq(tile_size), pipeline.i.payload.eq(self.i.payload)]
         if self.narrowing is not None:
             m.d.comb += pipeline.shift.eq(self.shift)
@@ -206,14 +208,12 @@ class OutputTransform(wiring.Component):
             m.submodules.queue = queue = CreditQueue(pipeline.o.payload.shape(), self.queue_depth)
             column = Signal(range(n))
             credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
-            next_credits = Signal.like(credits)
             has_room = Signal()
             last, accepted, tile_accepted = Signal(), Signal(), Signal()
             m.d.comb += [
                 last.eq(column == n - 1),
                 self.i.ready.eq(~last | has_room),
                 accepted.eq(self.i.valid & self.i.ready),
-                next_credits.eq(credits - Mux(tile_accepted, tile_size, 0) + queue.freed),
                 pipeline.i.valid.eq(accepted),
                 queue.i.valid.eq(pipeline.o.valid),
                 queue.i.payload.eq(pipeline.o.payload),
@@ -221,8 +221,8 @@ class OutputTransform(wiring.Component):
             ]
             m.d.sync += [
                 tile_accepted.eq(accepted & last),
-                credits.eq(next_credits),
-                has_room.eq(next_credits >= tile_size + self._margin),
+                credits.eq(credits - Mux(tile_accepted, tile_size, 0) + queue.freed),
+                has_room.eq(credits >= tile_size + self._margin),
             ]
             with m.If(accepted):
                 m.d.sync += column.eq(Mux(last, 0, column + 1))
@@ -261,6 +261,7 @@ class _Pipeline(wiring.Component):
         row = self._rows[0]
         self.tile_sizes = column.tile_sizes
         self._n = n = kernels[0].n
+        self._max_shift = max_shift
         largest = self.tile_sizes[-1]
         self._transposers = [Transposer(signed(column.output_bits), n, largest, variable=True) for _ in range(lanes)]
         self.latency = column.latency + self._transposers[0].latency + row.latency
@@ -295,8 +296,9 @@ class _Pipeline(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         valid = self.i.valid
-        shift = self._shift_of_column(m) if self._narrows else None
         if self._narrows:
+            m.submodules.selector = selector = ShiftSelector(self._n, 1, self._max_shift)
+            m.d.comb += [selector.table.eq(self.shift), selector.advance.eq(self.i.valid)]
             valid = delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid")
         valid = delayed(m, valid, self._columns[0].latency, name="column_valid")
         parts = zip(self._columns, self._transposers, self._rows, strict=True)
@@ -310,7 +312,7 @@ class _Pipeline(wiring.Component):
             for k, total in enumerate(self.i.payload[lane]):
                 if self._narrows:
                     m.submodules[f"narrow{lane}_{k}"] = narrow = self._narrows[lane][k]
-                    m.d.comb += [narrow.i.eq(total), narrow.shift.eq(shift[k])]
+                    m.d.comb += [narrow.i.eq(total), narrow.shift.eq(selector.o[k][0])]
                     total = narrow.o
                 m.d.comb += column.i[k].eq(total)
             m.d.comb += [
@@ -331,15 +333,6 @@ class _Pipeline(wiring.Component):
             valid = delayed(m, valid, self._dividers[0][0].latency, name="divider_valid")
         m.d.comb += self.o.valid.eq(valid)
         return m
-
-    def _shift_of_column(self, m: Module) -> list[Signal]:
-        """The shifts ``[row]`` of the column that is about to come in."""
-        column, coming = Signal(range(self._n)), Signal(range(self._n))
-        m.d.comb += coming.eq(Mux(self.i.valid, Mux(column == self._n - 1, 0, column + 1), column))
-        m.d.sync += column.eq(coming)
-        shift = [Signal(self.shift[0][0].shape(), name=f"shift{i}", reset_less=True) for i in range(self._n)]
-        m.d.sync += [entry.eq(Array(self.shift[i])[coming]) for i, entry in enumerate(shift)]
-        return shift
 
 
 def _division(kernels: Sequence[Winograd], sum_bits: int) -> tuple[ExactDivision, int]:

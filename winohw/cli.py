@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,14 @@ from rich.table import Table
 
 from winohw import __version__
 from winohw.algorithm.ranges import INT8, UINT8, stage_widths
-from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
+from winohw.algorithm.toomcook import format_points, parse_points, winograd
+from winohw.gateware.config import EngineConfig
+from winohw.network.filters import FILTERS, filter_layer, load_layer
+from winohw.network.image import contact_sheet, load_image, save_image
+from winohw.numerics.formats import Exact, Narrowing, Quantized
+from winohw.samples import photograph
+from winohw.sim.compiled import progress_bar
+from winohw.sim.photograph import Comparison, run_image
 
 __all__ = ["main"]
 
@@ -82,8 +90,9 @@ def matrices(
     console.print(f"[bold]F({tile_size}x{tile_size}, {kernel_size}x{kernel_size})[/], {title}")
     per_output = transform.multiplications_per_output
     console.print(
-        f"{float(per_output):.3g} multiplications an output instead of {kernel_size**2}: {float(transform.gain):.3g} times "
-        f"fewer; the result is {transform.divisor}² = {transform.divisor**2} times the convolution\n"
+        f"{float(per_output):.3g} multiplications an output instead of {kernel_size**2}: "
+        f"{float(transform.gain):.3g} times fewer; the result is {transform.divisor}² = {transform.divisor**2} times "
+        "the convolution\n"
     )
     for name, matrix in (("Bᵀ", transform.bt), ("G", transform.g), ("Aᵀ", transform.at)):
         console.print(_matrix(name, matrix))
@@ -111,6 +120,134 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
     lines = ["  ".join(cell.rjust(width) for cell in row) for row in cells]
     lead = f"{name} = "
     return "\n".join((lead if number == 0 else " " * len(lead)) + line for number, line in enumerate(lines)) + "\n"
+
+
+@main.command()
+@click.argument("image", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--filters",
+    default="blur,sharpen,edges,emboss",
+    show_default=True,
+    help=f"Filters of the built-in bank, comma-separated: {', '.join(FILTERS)}.",
+)
+@click.option("--weights", type=click.Path(path_type=Path), help="A layer from an .npz file in place of the filters.")
+@click.option("--tile", "tile_size", type=int, default=4, show_default=True, help="Tile size m; 1 is direct.")
+@click.option("--input-lanes", type=int, default=1, show_default=True, help="Input channels a cycle, Pc.")
+@click.option("--output-lanes", type=int, default=1, show_default=True, help="Output channels a cycle, Pk.")
+@click.option("--fold", type=int, default=1, show_default=True, help="Cycles a patch; divides m + r - 1.")
+@click.option(
+    "--profile",
+    type=click.Choice(["exact", "quantized"]),
+    default="exact",
+    show_default=True,
+    help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap.",
+)
+@click.option("--direct/--no-direct", default=True, help="Also run direct convolution, for the ratio.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("winohw-output"),
+    show_default=True,
+    help="Folder for the pictures.",
+)
+@json_option
+@friendly
+def run(
+    image: Path | None,
+    filters: str,
+    weights: Path | None,
+    tile_size: int,
+    input_lanes: int,
+    output_lanes: int,
+    fold: int,
+    profile: str,
+    direct: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Stream IMAGE (PNG or JPEG; a photograph ships with winohw) through the simulated gateware.
+
+    Writes the output pictures and a sheet of input and outputs, and says whether the result equals direct
+    convolution bit for bit, how many cycles it took, and how many direct convolution takes on as many multipliers.
+    """
+    source = image or photograph()
+    pixels = load_image(source)
+    names = [name.strip() for name in filters.split(",") if name.strip()]
+    if weights is None:
+        layer = filter_layer(names, *pixels.shape)
+    else:
+        layer = load_layer(weights, *pixels.shape[:2])
+        if layer.geometry.channels == 1:
+            pixels = load_image(source, channels=1)
+        elif layer.geometry.channels != 3:
+            raise ValueError(f"weights for an image must have 1 or 3 input channels, not {layer.geometry.channels}")
+    geometry = layer.geometry
+    config = EngineConfig(
+        tile_size=tile_size,
+        kernel_size=geometry.effective_kernel if tile_size > 1 else geometry.kernel,
+        profile=Exact() if profile == "exact" else Quantized(Narrowing(8), Narrowing(8), Narrowing(16)),
+        input_lanes=input_lanes,
+        output_lanes=output_lanes,
+        fold=fold,
+        max_tiles=512,
+        line_words=4096,
+        requantizer_lanes=min(2, tile_size),
+    )
+    console = Console(highlight=False, stderr=as_json)
+    if not as_json:
+        console.print(f"{source.name}: {geometry.height}x{geometry.width}x{geometry.channels}, {config.describe()}")
+    bar = progress_bar if console.is_terminal else lambda description: nullcontext()
+    comparison = run_image(config, layer, pixels, direct=direct, progress=bar)
+
+    pictures = _pictures(comparison, pixels, names if weights is None else None)
+    output.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures[1:]:
+        save_image(output / f"{name}.png", picture)
+    contact_sheet(pictures, columns=3).save(output / "sheet.png")
+    if as_json:
+        click.echo(json.dumps({**comparison.figures(), "sheet": str(output / "sheet.png")}, indent=2))
+    else:
+        _print_comparison(console, comparison)
+        console.print(f"Pictures: {output / 'sheet.png'}", soft_wrap=True)
+    if not comparison.model:
+        raise RuntimeError("the gateware's output differs from the golden model's")
+
+
+def _pictures(comparison: Comparison, pixels: np.ndarray, names: list[str] | None) -> list[tuple[str, np.ndarray]]:
+    """The input and every output picture: three channels each for filters, one for other layers."""
+    outputs = comparison.winograd.pixels[0]
+    if names is None:
+        single = [(f"channel-{k}", outputs[:, :, k : k + 1]) for k in range(outputs.shape[2])]
+        return [("input", pixels), *single]
+    channels = pixels.shape[2]
+    return [("input", pixels)] + [
+        (name, outputs[:, :, f * channels : (f + 1) * channels]) for f, name in enumerate(names)
+    ]
+
+
+def _print_comparison(console: Console, comparison: Comparison) -> None:
+    runs = [run for run in (comparison.winograd, comparison.direct) if run is not None]
+    table = Table("", *(("direct" if run.job.config.direct else "Winograd") for run in runs))
+    rows: list[tuple[str, Callable[[Any], str]]] = [
+        ("tile size m", lambda run: str(run.job.tile_size)),
+        ("multipliers", lambda run: str(run.job.config.multipliers)),
+        ("cycles", lambda run: f"{run.cycles:,}"),
+        ("utilisation of the multipliers", lambda run: f"{run.utilisation:.1%}"),
+        ("effective MAC a cycle", lambda run: f"{run.effective_macs_per_cycle:.1f}"),
+    ]
+    for label, value in rows:
+        table.add_row(label, *(value(run) for run in runs))
+    console.print(table)
+    if comparison.exact:
+        console.print("[green]Bit-exact[/]: every pixel equals direct convolution.")
+    else:
+        total = comparison.winograd.pixels.size
+        console.print(
+            f"{comparison.wrong:,} of {total:,} pixels differ from direct convolution; "
+            + ("all equal the golden model." if comparison.model else "[red]not equal to the golden model![/]")
+        )
+    if comparison.ratio is not None and not comparison.winograd.job.config.direct:
+        console.print(f"Direct convolution takes {comparison.ratio:.2f} times the cycles on as many multipliers.")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from winohw.algorithm.modular import ExactDivision
@@ -54,7 +53,7 @@ class EngineConfig:
     kernels: tuple[int, ...] = ()
     points: tuple | None = None
     matrices: Winograd | None = None
-    profile: Profile = Exact()
+    profile: Profile = field(default_factory=Exact)
     weights: str = "chip"
     input_lanes: int = 1
     output_lanes: int = 1
@@ -302,9 +301,9 @@ class EngineConfig:
             if wanted.max_shift > most:
                 raise ValueError(f"shifts of the {name} step must be at most {most}, not {wanted.max_shift}")
 
-    def instances(self) -> Iterable[str]:
-        """The configuration in words, a line a topic."""
-        m, n = self.tile_size, self.input_tile
-        yield f"F({m}x{m}, {self.kernel_size}x{self.kernel_size}), kernels {', '.join(map(str, self.kernels))}"
-        yield f"{self.multipliers} multipliers: {n}x{self.columns} taps x Pc {self.input_lanes} x Pk {self.output_lanes}"
-        yield f"V {self.v_bits} bits, U {self.u_bits} bits, accumulators {self.acc_bits} bits"
+    def describe(self) -> str:
+        """The configuration in one line."""
+        m, r = self.tile_size, self.kernel_size
+        kind = "direct convolution" if self.direct else f"F({m}x{m}, {r}x{r})"
+        lanes = f"{self.input_tile}x{self.columns} taps x {self.input_lanes} x {self.output_lanes} channels"
+        return f"{kind}, {self.multipliers} multipliers ({lanes}), {'quantized' if self.quantized else 'exact'}"

@@ -6,6 +6,7 @@ import numpy as np
 from amaranth import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 from winohw.gateware.memory import Memory
 
@@ -18,30 +19,57 @@ class DrainBuffer(wiring.Component):
     The array's next group of output channels accumulates while the buffer is emptied. The writer must keep count of
     the room: it starts with `depth` chunks and gets one back with each `drained`.
 
-    Latency: `memory latency + 3` cycles from a chunk in to its first column out. Throughput: a column a cycle within a
-    chunk; a chunk takes at least `memory latency + 1` cycles. Columns wait for `o.ready`, nothing is lost.
+    Latency: `latency` cycles from a chunk to its first column, if nothing is before it. Throughput: a chunk in and a
+    column out a cycle; with Q = 1 a column every other cycle. Backpressure: columns wait for `o.ready`, nothing is
+    lost.
 
     Parameters
     ----------
-    output_lanes: Pk.
-    input_tile: n.
-    columns: Q, columns a chunk.
-    bits: width of a sum.
-    depth: chunks.
-    memory: kind of the memory, see `winohw.gateware.memory`.
+    output_lanes : int
+        Pk, 1 or more.
+    input_tile : int
+        n, 1 or more.
+    columns : int
+        Q, columns a chunk, 1 or more.
+    bits : int
+        Width of a sum, 1 or more.
+    depth : int
+        Chunks, 2 or more.
+    memory : str
+        Kind of the memory, see `winohw.gateware.memory`.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles: 4.
 
     Members
     -------
-    i : always-ready stream of chunks, [Pk][n][Q].
-    o : stream of columns, [Pk][n].
-    drained : strobe, room for one more chunk.
+    i : In(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), Q), n), Pk), always_ready=True))
+        Chunks, ``[lane][row][column in chunk]``, first columns first.
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(bits), n), Pk)))
+        Columns, ``[lane][row]``.
+    drained : Out(1)
+        Strobe, room for one more chunk.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of its range, or the memory cannot be built.
     """
 
     def __init__(
         self, *, output_lanes: int, input_tile: int, columns: int, bits: int, depth: int, memory: str = "generic"
     ):
-        if depth < 2:
-            raise ValueError(f"depth must be at least 2 chunks, not {depth}")
+        for name, value, least in (
+            ("output_lanes", output_lanes, 1),
+            ("input_tile", input_tile, 1),
+            ("columns", columns, 1),
+            ("bits", bits, 1),
+            ("depth", depth, 2),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value!r}")
         self.output_lanes = output_lanes
         self.input_tile = input_tile
         self.columns = columns
@@ -49,7 +77,8 @@ class DrainBuffer(wiring.Component):
         self.depth = depth
         self.memory = memory
         sums = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(bits), columns), input_tile), output_lanes)
-        self._bank = Memory(width=sums.size, depth=depth, kind=memory)
+        Memory.check_parameters(sums.size, depth, memory)
+        self.latency = Memory.latency + 2
         super().__init__(
             {
                 "i": In(stream.Signature(sums, always_ready=True)),
@@ -58,16 +87,16 @@ class DrainBuffer(wiring.Component):
             }
         )
 
-    def model(self, chunks: np.ndarray) -> np.ndarray:
-        """Chunks (count, Pk, n, Q) to columns (count * Q, Pk, n)."""
+    def model(self, chunks: NDArray[np.integer]) -> NDArray[np.integer]:
+        """All columns out, ``[k · Q][lane][row]``, of ``[k][lane][row][column in chunk]``."""
         return np.moveaxis(chunks, 3, 1).reshape(-1, self.output_lanes, self.input_tile)
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.bank = bank = self._bank
         depth, columns = self.depth, self.columns
+        m.submodules.bank = bank = Memory(self.i.payload.shape().size, depth, self.memory)
 
-        def advance(pointer):
+        def advance(pointer: Signal) -> None:
             m.d.sync += pointer.eq(pointer + 1)
             if depth & (depth - 1):
                 with m.If(pointer == depth - 1):
@@ -85,15 +114,10 @@ class DrainBuffer(wiring.Component):
             advance(write_at)
 
         # The memory's output register keeps a chunk until the columns before it have left.
-        coming = Signal(bank.latency)
+        coming = Signal(bank.latency - 1)
         landed, load, fetch = Signal(), Signal(), Signal()
         left = Signal(range(columns + 1))
-        held = Signal(
-            data.ArrayLayout(
-                data.ArrayLayout(data.ArrayLayout(signed(self.bits), columns), self.input_tile), self.output_lanes
-            ),
-            reset_less=True,
-        )
+        held = Signal(self.i.payload.shape(), reset_less=True)
         taken = Signal()
         m.d.comb += [
             taken.eq(self.o.valid & self.o.ready),

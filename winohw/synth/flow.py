@@ -233,15 +233,19 @@ def synthesize(
     )
 
 
-def _component(design: wiring.Component | EngineConfig) -> tuple[wiring.Component, tuple[str, ...]]:
+def _component(design: wiring.Component | EngineConfig) -> tuple[wiring.Component, str]:
     """The component to build, and its configuration in words."""
     if isinstance(design, EngineConfig):
-        from winohw.gateware.engine import Engine
-
-        return Engine(design), tuple(design.instances())
+        return _engine(design), design.describe()
     if not isinstance(design, wiring.Component):
         raise TypeError(f"A component or an EngineConfig is needed, not {design!r}")
-    return design, ()
+    return design, ""
+
+
+def _engine(config: EngineConfig) -> wiring.Component:
+    from winohw.gateware.engine import Engine
+
+    return Engine(config)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ OWN, WRAPPER = "(own)", "(pins)"
 #: Starts the ``src`` attribute that carries the module of a cell through synthesis.
 TAG = "@"
 
-_PACKED = re.compile(r"_(LC|DSP|RAM)$")
+_PACKED = re.compile(r"_(LC|DFFLC|DSP|RAM|SPRAM)$")
 _MEMORY = re.compile(r"\.\d+\.\d+$")
 _INDEX = re.compile(r"(?<=.)[_$]?\d+$")
 

@@ -43,7 +43,7 @@ class Report:
     ----------
     component : str
         Its class.
-    description : tuple[str, ...]
+    description : str
         Its configuration in words, if it has one.
     part, package, speed : str
     target : float
@@ -80,7 +80,7 @@ class Report:
     stages: dict[str, Resources]
     wrapper: Resources
     capacity: dict[str, int]
-    description: tuple[str, ...] = ()
+    description: str = ""
     placements: tuple[Placement, ...] = ()
     steps: tuple[StepTime, ...] = ()
     excess: tuple[str, ...] = ()
@@ -206,8 +206,8 @@ def print_report(report: Report, console: Console | None = None, depth: int = 1)
 def _tables(report: Report, depth: int) -> Iterable[RenderableType]:
     device = " ".join([report.part, report.package, *([f"speed {report.speed}"] if report.speed else [])])
     yield Text(f"{report.component} on {device}", style="bold")
-    for line in report.description:
-        yield Text(f"  {line}")
+    if report.description:
+        yield Text(report.description)
     yield _resource_table(report, depth)
     if report.placements:
         yield _seed_table(report)

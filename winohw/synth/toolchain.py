@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 __all__ = ["TOOLS", "Tool", "ToolError", "ToolNotFoundError", "amaranth_environment", "find_tool"]
@@ -53,6 +52,9 @@ _NEXTPNR_VERSION = re.compile(r"\(Version (?:nextpnr-)?([^\s)]+)\)")
 _YOSYS_VERSION = re.compile(r"Yosys (\d+\.\d+\S*)")
 _OTHER_VERSION = re.compile(r"[Vv]ersion:? (?:nextpnr-)?([\w.+-]+)")
 _WARM_UP = "Preparing to run"
+
+# Versions that have been asked for, by path and time of change of the executable.
+_versions: dict[tuple[str, int], str] = {}
 
 
 class ToolNotFoundError(Exception):
@@ -157,7 +159,7 @@ class Tool:
     path: str
     origin: str
 
-    @cached_property
+    @property
     def version(self) -> str:
         """As the tool prints it, or ``unknown``."""
         return self.warm_up()
@@ -171,18 +173,26 @@ class Tool:
     def warm_up(self, notify: LineListener | None = None) -> str:
         """The version. A YoWASP tool that runs for the first time compiles itself, Yosys for about a minute;
         `notify` then gets a line that says so. Call it once before several processes start the tool at a time.
+
+        Raises
+        ------
+        ToolNotFoundError
+            If the tool cannot be executed.
         """
         if not _SPECS[self.name].has_version:
             return "unknown"
-        output = []
+        key = (self.path, os.stat(self.path).st_mtime_ns)
+        if key not in _versions:
+            output = []
 
-        def listen(line: str) -> None:
-            output.append(line)
-            if notify is not None and line.startswith(_WARM_UP):
-                notify(f"{self.name} runs for the first time: YoWASP compiles it, which takes up to a minute")
+            def listen(line: str) -> None:
+                output.append(line)
+                if notify is not None and line.startswith(_WARM_UP):
+                    notify(f"{self.name} runs for the first time: YoWASP compiles it, which takes up to a minute")
 
-        _execute([self.path, "--version"], Path.cwd(), listen)
-        return parse_version("\n".join(output))
+            _execute([self.path, "--version"], Path.cwd(), listen)
+            _versions[key] = parse_version("\n".join(output))
+        return _versions[key]
 
     def run(
         self,

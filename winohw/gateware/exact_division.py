@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
+from winohw.algorithm.addergraph import cheapest_inverse
 from winohw.algorithm.modular import ExactDivision
 from winohw.gateware.linear import LinearNetwork
 from winohw.numerics.formats import signed_range
@@ -18,7 +19,7 @@ class ExactDivider(wiring.Component):
     """Computes ``o = i / divisor_squared`` where nothing remains, a number a cycle.
 
     With ``divisor_squared = 2**k * odd``, the k low bits, which are zero, are dropped, and the rest is multiplied by
-    the inverse of ``odd`` modulo ``2**result_bits``, by shifts and adders. So the dividend need only be right modulo
+    an inverse of ``odd`` modulo ``2**result_bits``, by shifts and adders. So the dividend need only be right modulo
     ``2**acc_bits``, with ``acc_bits = result_bits + k``. The pipeline never stalls: a parent that has to hold it wraps
     it in an ``EnableInserter``.
 
@@ -56,7 +57,7 @@ class ExactDivider(wiring.Component):
         self.divisor_squared = divisor_squared
         self.result_bits = result_bits
         self.acc_bits = self.division.acc_bits
-        self._multiplier = LinearNetwork([[self.division.inverse]], [signed_range(result_bits)], result_bits)
+        self._multiplier = LinearNetwork([[cheapest_inverse(self.division)]], [signed_range(result_bits)], result_bits)
         self.latency = self._multiplier.latency
         super().__init__({"i": In(signed(self.acc_bits)), "o": Out(signed(result_bits))})
 

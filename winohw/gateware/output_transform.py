@@ -209,9 +209,9 @@ class OutputTransform(wiring.Component):
             column = Signal(range(n))
             credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
             has_room = Signal()
-            last, accepted, tile_accepted = Signal(), Signal(), Signal()
+            last = Signal(init=n == 1)
+            accepted, tile_accepted = Signal(), Signal()
             m.d.comb += [
-                last.eq(column == n - 1),
                 self.i.ready.eq(~last | has_room),
                 accepted.eq(self.i.valid & self.i.ready),
                 pipeline.i.valid.eq(accepted),
@@ -225,7 +225,7 @@ class OutputTransform(wiring.Component):
                 has_room.eq(credits >= tile_size + self._margin),
             ]
             with m.If(accepted):
-                m.d.sync += column.eq(Mux(last, 0, column + 1))
+                m.d.sync += [column.eq(Mux(last, 0, column + 1)), last.eq(column == (n - 2) % n)]
             source = queue.o
         else:
             enable = Signal()

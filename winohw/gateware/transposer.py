@@ -47,7 +47,7 @@ class Transposer(wiring.Component):
     o : Out(stream.Signature(ArrayLayout(ArrayLayout(shape, chunk_columns), rows), always_ready=True))
         ``[row][column in chunk]``, first columns first.
     count : In(range(chunks_out + 1))
-        Only if ``variable``: chunks out of a matrix; read together with the last chunk in.
+        Only if ``variable``: chunks out of a matrix; read in the cycle before its last chunk comes in.
 
     Raises
     ------
@@ -114,6 +114,10 @@ class Transposer(wiring.Component):
             later = [*waiting, self.i.payload][1:]
             m.d.sync += [Value.cast(a).eq(Value.cast(b)) for a, b in zip(waiting, later, strict=True)]
 
+        leaves = Signal(self.chunks_out, init=-1, reset_less=True)
+        if self.variable:
+            m.d.sync += [leaves[k].eq(k < self.count) for k in range(self.chunks_out)]
+
         matrix = [row for part in [*waiting, self.i.payload] for row in part]
         for k, part in enumerate(leaving):
             loaded = Signal(self.o.payload.shape(), name=f"loaded{k}")
@@ -122,13 +126,12 @@ class Transposer(wiring.Component):
                 for row in range(self.rows)
                 for column in range(self.chunk_columns)
             ]
-            needed = k < self.count if self.variable else 1
             if k + 1 < self.chunks_out:
                 m.d.sync += [
                     Value.cast(part).eq(Mux(loading, loaded, leaving[k + 1])),
-                    valid[k].eq(Mux(last, needed, valid[k + 1])),
+                    valid[k].eq(Mux(last, leaves[k], valid[k + 1])),
                 ]
             else:
-                m.d.sync += [Value.cast(part).eq(loaded), valid[k].eq(last & needed)]
+                m.d.sync += [Value.cast(part).eq(loaded), valid[k].eq(last & leaves[k])]
         m.d.comb += [self.o.payload.eq(leaving[0]), self.o.valid.eq(valid[0])]
         return m

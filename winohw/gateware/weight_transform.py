@@ -157,9 +157,9 @@ class WeightTransform(wiring.Component):
         # Two parts that stop on their own: rows are collected until a kernel is complete, columns until U is taken.
         rows_enable, columns_enable, full, launch = Signal(), Signal(), Signal(), Signal()
         source = self._collect(m, rows_enable, full, launch)
-        columns, valid, last, phase = self._transform_columns(m, source, columns_enable, full, launch)
+        columns, flags, phase = self._transform_columns(m, source, columns_enable, full, launch)
         groups = self._narrow(m, columns, columns_enable, phase)
-        flags = _held_delay(m, columns_enable, Cat(valid, last), self._tail, "tail")
+        flags = _held_delay(m, columns_enable, flags, self._column_latency + self._tail, "flags")
         m.d.comb += [
             self.o.valid.eq(flags.all()),
             columns_enable.eq(~self.o.valid | self.o.ready),
@@ -223,40 +223,47 @@ class WeightTransform(wiring.Component):
 
     def _transform_columns(
         self, m: Module, source: list[data.View], enable: Signal, full: Signal, launch: Signal
-    ) -> tuple[list[data.View], Value, Value, Value]:
-        """Groups of columns of U before narrowing: whether there is one, whether it is a kernel's last, and which."""
-        phase = Signal(range(self.interval))
+    ) -> tuple[list[data.View], Value, Value]:
+        """Groups of columns of U before narrowing; whether a group enters and is a kernel's last one, and which."""
+        # Whether there is a group at the networks, whether more of the kernel follow, and which group it is.
+        valid, more, phase = Signal(), Signal(), Signal(range(self.interval))
+        m.d.comb += launch.eq(full & enable & ~more)
         if self.interval == 1:
-            valid, last = full, Const(1)
-            m.d.comb += launch.eq(full & enable)
+            m.d.comb += valid.eq(full)
         else:
-            valid, last = Signal(), phase == self.interval - 1
-            m.d.comb += launch.eq(full & enable & (~valid | last))
             with m.If(enable):
-                m.d.sync += [valid.eq(launch | (valid & ~last)), phase.eq(Mux(valid & ~last, phase + 1, 0))]
+                m.d.sync += [
+                    valid.eq(full | more),
+                    more.eq(Mux(more, phase != self.interval - 2, full)),
+                    phase.eq(Mux(more, phase + 1, 0)),
+                ]
             work = [Signal(row.shape(), name=f"work{k}", reset_less=True) for k, row in enumerate(source)]
             step = self.columns * self._row.output_bits
             with m.If(enable):
                 m.d.sync += [
-                    row.as_value().eq(Mux(launch, fresh.as_value(), row.as_value() >> step))
+                    row.as_value().eq(Mux(more, row.as_value() >> step, fresh.as_value()))
                     for row, fresh in zip(work, source, strict=True)
                 ]
             source = work
         for a, network in enumerate(self._columns):
             m.submodules[f"column{a}"] = EnableInserter(enable)(network)
             m.d.comb += [entry.eq(row[a]) for entry, row in zip(network.i, source, strict=True)]
-        flags = _held_delay(m, enable, Cat(valid, last, phase), self._column_latency, "column_flags")
-        return [network.o for network in self._columns], flags[0], flags[1], flags[2:]
+        return [network.o for network in self._columns], Cat(valid, ~more), phase
 
     def _narrow(self, m: Module, columns: list[data.View], enable: Signal, phase: Value) -> list[list[Value]]:
         """The group of columns ``[row][column in group]`` as it leaves."""
         if not self._narrows:
             return [[column[i] for column in columns] for i in range(self._n)]
+        # The shifts of a group are fetched a cycle ahead, if there is one.
+        ahead = min(self._column_latency, 1)
+        phase = _held_delay(m, enable, phase, self._column_latency - ahead, "phase")
         for i, units in enumerate(self._narrows):
             for a, unit in enumerate(units):
                 m.submodules[f"narrow{i}_{a}"] = EnableInserter(enable)(unit)
-                shifts = Array(list(self.shift[i])[a :: self.columns])
-                m.d.comb += [unit.i.eq(columns[a][i]), unit.shift.eq(shifts[phase])]
+                shift = Array(list(self.shift[i])[a :: self.columns])[phase]
+                if self.interval > 1:
+                    shift = _held_delay(m, enable, shift, ahead, f"shift{i}_{a}")
+                m.d.comb += [unit.i.eq(columns[a][i]), unit.shift.eq(shift)]
         return [[unit.o for unit in units] for units in self._narrows]
 
 

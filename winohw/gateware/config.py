@@ -253,9 +253,13 @@ class EngineConfig:
         return self.kernel_rows(kernel) * self.input_lanes * self.output_lanes
 
     def group_interval(self, kernel: int) -> int:
-        """Least cycles between the starts of two groups, for loading the shadow registers of all lanes: the first
-        kernel comes in the cycle after the swap, the others each `kernel_rows` later, then the next swap may be."""
-        return self.group_rows(kernel) - self.kernel_rows(kernel) + 2
+        """Least cycles between the starts of two groups, for loading the shadow registers of all lanes.
+
+        Rows come one a cycle, so a group cannot take fewer cycles than it has rows. Its first kernel comes in the cycle
+        after the swap, the others each `kernel_rows` later, and the next swap in the cycle after the last of them.
+        """
+        rows = self.group_rows(kernel)
+        return max(rows, rows - self.kernel_rows(kernel) + 2)
 
     @property
     def least_group(self) -> int:

@@ -169,15 +169,15 @@ class CompiledSimulation:
             for name, state in zip(activities, states, strict=True):
                 if name not in buffers:
                     buffers[name] = _copy(state, self.ports[name].codec.words)
+            cycles = model.cycles - idle
             status = {
                 name: port.codec.decode(model.get(self._index[f"{name}.payload"], port.codec.words))[0]
                 for name, port in self.ports.items()
                 if not port.is_input and not port.is_stream and name not in outputs
             }
-        lasts = [activity.last for activity in activities.values() if activity.last is not None]
         return Result(
             {name: port.codec.decode(buffers[name]) for name, port in sinks.items()},
-            max(lasts, default=-1) + 1,
+            cycles,
             activities,
             status,
         )

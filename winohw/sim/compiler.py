@@ -238,7 +238,7 @@ def _compile(sources: list[str], folder: Path, netlist: Netlist, compiler: Compi
     link = [*compiler.command, "-shared"]
     if compiler.is_zig and not netlist.waveform:
         flags += _ZIG_FLAGS
-        link += ["-nostdlib++"]
+        link += ["-nostdlib"]
         sources = [*sources, str(_SOURCES / "freestanding.cc")]
     sources = [str(_SOURCES / "harness.cc"), *sources]
     objects = [f"{Path(source).stem}.o" for source in sources]

@@ -178,7 +178,7 @@ def _encode(shape: ShapeLike, values: Any, offsets: np.ndarray, words: np.ndarra
                 raise ValueError(
                     f"{name} must be within {low} … {high} ({integer!r}), but ranges over {array.min()} … {array.max()}"
                 )
-            _pack(array.reshape(len(words), -1), offsets.ravel().tolist(), integer.width, words)
+            _pack(array.reshape(len(words), offsets.size), offsets.ravel().tolist(), integer.width, words)
 
 
 def _pack(lanes: np.ndarray, offsets: Iterable[int], width: int, words: np.ndarray) -> None:

@@ -50,7 +50,7 @@ class Result:
     outputs : dict of numpy.ndarray
         Beats collected by output (shapes and types: ``PayloadCodec``).
     cycles : int
-        Cycles up to and including the last transfer at any of the streams; the idle tail is not counted.
+        Cycles up to and including the one that completed the expected beats, without the idle tail.
     streams : dict of StreamActivity
         By name.
     status : dict of numpy.ndarray
@@ -156,10 +156,9 @@ def run_stream(
     else:
         with simulator.write_vcd(str(vcd)):
             simulator.run()
-    lasts = [end.last for end in ends if end.last is not None]
     return Result(
         {monitor.port.name: monitor.port.codec.decode_ints(monitor.beats) for monitor in monitors},
-        max(lasts, default=-1) + 1,
+        cycles - idle,
         {end.port.name: end.activity for end in ends},
         status,
     )

@@ -53,9 +53,11 @@ def layer(dut: Accumulator, blocks: int, gap: float, seed: int) -> list[tuple[in
 def check(dut: Accumulator, blocks: int, gap: float, simulate=run_stream) -> None:
     """Compares every cycle of a run with the model."""
     cycles = layer(dut, blocks, gap, seed=1)
-    junk = (dut.depth // 2, True, True)
+    junk = np.random.default_rng(2).integers(0, [dut.depth, 2, 2], (len(cycles), 3))
     valid = np.array([chunk is not None for chunk in cycles])
-    addr, first, last = np.array([junk if chunk is None else chunk for chunk in cycles]).T
+    addr, first, last = np.array(
+        [other if chunk is None else chunk for chunk, other in zip(cycles, junk, strict=True)]
+    ).T
     sums = numbers(dut.sum_bits, (len(cycles), dut.output_lanes, dut.input_tile, dut.columns), seed=3)
     expected = dut.model(sums[valid], addr[valid], first[valid], last[valid])
 

@@ -58,7 +58,8 @@ class OutputNetwork(wiring.Component):
     o : Out(ArrayLayout(signed(output_bits), largest m))
         With several kernels, entries from m on are zero.
     tile_size : In(range(largest m + 1))
-        Only with several kernels: m, one of ``tile_sizes``. It may change only while no vector is in flight.
+        Only with several kernels: m, one of ``tile_sizes``. It may change only while no vector is in
+        flight, and must stand in the cycle before the first vector.
 
     Raises
     ------
@@ -120,11 +121,16 @@ class OutputNetwork(wiring.Component):
             term = delayed(m, last_term.o, self._aligned - 1 - last_term.latency, name="term", reset_less=True)[0]
             for size in self.tile_sizes:
                 terms[size - 1] = gated = Signal(term.shape(), name=f"term_of_row{size - 1}", reset_less=True)
-                m.d.sync += gated.eq(Mux(self.tile_size == size, term, 0))
+                is_last = Signal(name=f"row{size - 1}_is_last", reset_less=True)
+                m.d.sync += [is_last.eq(self.tile_size == size), gated.eq(Mux(is_last, term, 0))]
         for i, (o, total, term) in enumerate(zip(self.o, sums, terms, strict=True)):
             entry = Signal(signed(self.output_bits), name=f"entry{i}", reset_less=True)
             whole = total if term is None else total + term
-            m.d.sync += entry.eq(whole if i < self.tile_sizes[0] else Mux(i < self.tile_size, whole, 0))
+            if i >= self.tile_sizes[0]:
+                is_inside = Signal(name=f"row{i}_is_inside", reset_less=True)
+                m.d.sync += is_inside.eq(i < self.tile_size)
+                whole = Mux(is_inside, whole, 0)
+            m.d.sync += entry.eq(whole)
             m.d.comb += o.eq(entry)
         return m
 

@@ -85,7 +85,7 @@ class OutputTransform(wiring.Component):
         ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
     kernel : In(range(largest kernel size + 1))
         The kernel size at work; not looked at if there is only one. It may change only while no tile is in flight, and
-        must stand a cycle before the first column.
+        must stand in the cycle before the first column.
     shift : In(ArrayLayout(ArrayLayout(range(max_shift + 1), n), n))
         Only with ``narrowing``: the table ``[row][column]``. It may change only while no tile is in flight, and must
         stand two cycles before the first column.
@@ -192,13 +192,15 @@ class OutputTransform(wiring.Component):
         m = Module()
         n = self.kernels[0].n
         pipeline = self._pipeline
-        tile_size = Signal(range(n + 1), init=self.tile_sizes[0], reset_less=True)
+        tile_size = Signal(range(n + 1))
+        charge = Signal(range(n + 1), init=self.tile_sizes[0], reset_less=True)
         with m.Switch(self.kernel):
             for matrices in self.kernels[1:]:
                 with m.Case(matrices.kernel_size):
-                    m.d.sync += tile_size.eq(matrices.tile_size)
+                    m.d.comb += tile_size.eq(matrices.tile_size)
             with m.Default():
-                m.d.sync += tile_size.eq(self.tile_sizes[0])
+                m.d.comb += tile_size.eq(self.tile_sizes[0])
+        m.d.sync += charge.eq(tile_size)
         m.d.comb += [pipeline.tile_size.eq(tile_size), pipeline.i.payload.eq(self.i.payload)]
         if self.narrowing is not None:
             m.d.comb += pipeline.shift.eq(self.shift)
@@ -221,8 +223,8 @@ class OutputTransform(wiring.Component):
             ]
             m.d.sync += [
                 tile_accepted.eq(accepted & last),
-                credits.eq(credits - Mux(tile_accepted, tile_size, 0) + queue.freed),
-                has_room.eq(credits >= tile_size + self._margin),
+                credits.eq(credits - Mux(tile_accepted, charge, 0) + queue.freed),
+                has_room.eq(credits >= charge + self._margin),
             ]
             with m.If(accepted):
                 m.d.sync += [column.eq(Mux(last, 0, column + 1)), last.eq(column == (n - 2) % n)]

@@ -58,16 +58,21 @@ class CreditQueue(wiring.Component):
         m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
+        filled = Signal()  # level is not zero
         leaves = Signal()
         front = Signal(len(payload), reset_less=True)
 
         m.d.comb += [
-            leaves.eq((level != 0) & (~self.o.valid | self.o.ready)),
+            leaves.eq(filled & (~self.o.valid | self.o.ready)),
             write.en.eq(self.i.valid),
             write.data.eq(payload),
             Value.cast(self.o.payload).eq(front),
         ]
-        m.d.sync += [level.eq(level + self.i.valid - leaves), self.freed.eq(leaves)]
+        m.d.sync += [
+            level.eq(level + self.i.valid - leaves),
+            filled.eq(self.i.valid | (level > 1) | (filled & ~leaves)),
+            self.freed.eq(leaves),
+        ]
         with m.If(self.i.valid):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(leaves):

@@ -19,6 +19,7 @@ __all__ = [
     "DescriptorReader",
     "InputMode",
     "LayerError",
+    "check_descriptor",
     "descriptor_fields",
     "descriptor_words",
     "rows_ahead",
@@ -247,6 +248,60 @@ def _product_checks(job: Any, limits: DescriptorLimits, *, tile: Any, step: Any,
     ]
 
 
+def check_descriptor(words: Sequence[int], limits: DescriptorLimits) -> LayerError:
+    """What becomes of the words of one descriptor, the one with `last` included, on an instance with these limits."""
+    header, *body = (int(word) for word in words)
+    count = descriptor_words(limits)
+    if header != (DESCRIPTOR_MAGIC << 16 | count):
+        return LayerError.BAD_HEADER
+    if not body:
+        return LayerError.TRUNCATED
+    fields: dict[str, int] = {}
+    for index, word in enumerate(body[:count]):
+        values = dict(zip(descriptor_fields()[2 * index :][:2], (word & 0xFFFF, word >> 16), strict=False))
+        fits = all(_fits(name, value, limits) for name, value in values.items())
+        if not values:
+            fits = word >> 24 == 0 and all(
+                word >> 8 * number & 0xFF <= most for number, most in enumerate(limits.max_shifts)
+            )
+        if not fits:
+            return LayerError.FIELD_RANGE
+        fields |= values
+    if len(body) < count:
+        return LayerError.TRUNCATED
+    if len(body) > count:
+        return LayerError.TOO_LONG
+    return _check_fields(SimpleNamespace(**fields), limits)
+
+
+def _check_fields(job: SimpleNamespace, limits: DescriptorLimits) -> LayerError:
+    if job.kernel not in limits.kernels or job.stride not in (1, 2) or job.mode not in list(InputMode):
+        return LayerError.UNSUPPORTED
+    tile_size = limits.input_tile + 1 - job.kernel
+    step = limits.step(job.kernel, job.stride)
+    job.doubled = job.mode != InputMode.DENSE
+    if job.doubled != (job.stride == 2 and not limits.direct):
+        return LayerError.UNSUPPORTED
+    if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
+        return LayerError.FIELD_RANGE
+    if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
+        return LayerError.GEOMETRY
+    job.room = _UNBOUNDED if job.total_rows <= job.slots else job.slots
+    checks = _product_checks(
+        job,
+        limits,
+        tile=tile_size,
+        step=step,
+        ahead=min(rows_ahead(limits.input_tile, step), job.tile_rows - 1),
+        most_groups=limits.max_groups[limits.kernels.index(job.kernel)],
+    )
+    holds = {"eq": operator.eq, "le": operator.le, "ge": operator.ge, "lt": operator.lt}
+    for a, b, c, relation, d, error in checks:
+        if not holds[relation](a * b + c, d):
+            return error
+    return LayerError.OK
+
+
 class DescriptorReader(wiring.Component):
     """Collects a layer descriptor, checks it, and offers it to the engine.
 
@@ -328,57 +383,7 @@ class DescriptorReader(wiring.Component):
 
     def model(self, words: Sequence[int]) -> LayerError:
         """What becomes of the words of one descriptor, the one with `last` included."""
-        limits = self.limits
-        header, *body = (int(word) for word in words)
-        count = descriptor_words(limits)
-        if header != (DESCRIPTOR_MAGIC << 16 | count):
-            return LayerError.BAD_HEADER
-        if not body:
-            return LayerError.TRUNCATED
-        fields: dict[str, int] = {}
-        for index, word in enumerate(body[:count]):
-            values = dict(zip(descriptor_fields()[2 * index :][:2], (word & 0xFFFF, word >> 16), strict=False))
-            fits = all(_fits(name, value, limits) for name, value in values.items())
-            if not values:
-                fits = word >> 24 == 0 and all(
-                    word >> 8 * number & 0xFF <= most for number, most in enumerate(limits.max_shifts)
-                )
-            if not fits:
-                return LayerError.FIELD_RANGE
-            fields |= values
-        if len(body) < count:
-            return LayerError.TRUNCATED
-        if len(body) > count:
-            return LayerError.TOO_LONG
-        return self._model_fields(SimpleNamespace(**fields))
-
-    def _model_fields(self, job: SimpleNamespace) -> LayerError:
-        limits = self.limits
-        if job.kernel not in limits.kernels or job.stride not in (1, 2) or job.mode not in list(InputMode):
-            return LayerError.UNSUPPORTED
-        tile_size = limits.input_tile + 1 - job.kernel
-        step = limits.step(job.kernel, job.stride)
-        job.doubled = job.mode != InputMode.DENSE
-        if job.doubled != (job.stride == 2 and not limits.direct):
-            return LayerError.UNSUPPORTED
-        if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
-            return LayerError.FIELD_RANGE
-        if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
-            return LayerError.GEOMETRY
-        job.room = _UNBOUNDED if job.total_rows <= job.slots else job.slots
-        checks = _product_checks(
-            job,
-            limits,
-            tile=tile_size,
-            step=step,
-            ahead=min(rows_ahead(limits.input_tile, step), job.tile_rows - 1),
-            most_groups=limits.max_groups[limits.kernels.index(job.kernel)],
-        )
-        holds = {"eq": operator.eq, "le": operator.le, "ge": operator.ge, "lt": operator.lt}
-        for a, b, c, relation, d, error in checks:
-            if not holds[relation](a * b + c, d):
-                return error
-        return LayerError.OK
+        return check_descriptor(words, self.limits)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from winohw.gateware.config import EngineConfig
-from winohw.gateware.descriptor import LayerError
-from winohw.gateware.engine import Engine
+from winohw.gateware.descriptor import LayerError, check_descriptor
+from winohw.gateware.engine import PROBES, Engine
 from winohw.gateware.job import Job
 from winohw.numerics.golden import Difference, GoldenModel, Stages
 from winohw.sim.compiled import Advance, CompiledSimulation, Waveform
@@ -55,11 +55,7 @@ class LayerRun:
     @property
     def utilisation(self) -> float:
         """Share of all multiplier-cycles that worked on tiles of the layer; lanes without a channel count as idle."""
-        job, config = self.job, self.job.config
-        geometry = job.layer.geometry
-        lanes = job.groups * config.input_lanes * job.output_groups * config.output_lanes
-        used = job.phases * geometry.channels * geometry.filters
-        return self.busy * used / lanes / self.cycles
+        return self.busy * self.job.used_lanes / self.cycles
 
     @property
     def effective_macs_per_cycle(self) -> float:
@@ -118,8 +114,11 @@ class EngineSimulation:
             "pixels": job.pixel_beats(pixels),
         }
         outputs: dict[str, int | None] = {"o": len(job.output_order), "status": 1}
+        if check_descriptor(words, self.config.limits()) != LayerError.OK:
+            # Nothing else moves then, and the engine has the last word on it.
+            inputs, outputs = {"layer": inputs["layer"]}, {"status": 1}
         if self.probe:
-            outputs |= dict.fromkeys(("input_transform", "weight_transform", "product", "output_transform"))
+            outputs |= dict.fromkeys(PROBES)
         arguments: dict[str, Any] = {"stalls": stalls, "max_cycles": max_cycles}
         if self._compiled:
             result = self._compiled.run(inputs, outputs, progress=progress, waveform=waveform, **arguments)

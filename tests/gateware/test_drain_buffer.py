@@ -48,21 +48,30 @@ def chunks(dut, count):
 
 
 GRID = [
-    # output lanes, input tile, columns, bits, depth
-    (1, 4, 4, 20, 8),
-    (2, 6, 6, 35, 5),
-    (3, 6, 2, 11, 7),
-    (2, 6, 3, 13, 2),
-    (1, 6, 1, 30, 6),
-    (1, 1, 1, 9, 4),
+    # output lanes, input tile, columns, bits, depth, columns out
+    (1, 4, 4, 20, 8, 1),
+    (2, 6, 6, 35, 5, 1),
+    (3, 6, 2, 11, 7, 1),
+    (2, 6, 3, 13, 2, 1),
+    (1, 6, 1, 30, 6, 1),
+    (1, 1, 1, 9, 4, 1),
+    (1, 6, 6, 35, 8, 2),
+    (2, 4, 4, 12, 5, 4),
 ]
 
 
 @pytest.mark.parametrize("stalls", [0, 0.4, 0.9])
 @pytest.mark.parametrize("sizes", GRID)
 def test_equals_model(sizes, stalls):
-    output_lanes, input_tile, columns, bits, depth = sizes
-    dut = DrainBuffer(output_lanes=output_lanes, input_tile=input_tile, columns=columns, bits=bits, depth=depth)
+    output_lanes, input_tile, columns, bits, depth, output_columns = sizes
+    dut = DrainBuffer(
+        output_lanes=output_lanes,
+        input_tile=input_tile,
+        columns=columns,
+        bits=bits,
+        depth=depth,
+        output_columns=output_columns,
+    )
     x = chunks(dut, 20)
     expected = dut.model(x)
     result = run_stream(
@@ -80,8 +89,9 @@ def test_equals_model(sizes, stalls):
     if not stalls:
         activity = result.streams
         assert activity["o"].first - activity["i"].first == dut.latency == 4
-        a_chunk = max(columns, 2)
-        assert activity["o"].last - activity["o"].first == 19 * a_chunk + columns - 1
+        beats = columns // output_columns
+        a_chunk = max(beats, 2)
+        assert activity["o"].last - activity["o"].first == 19 * a_chunk + beats - 1
         if 20 - 20 // a_chunk > depth + 2:
             assert credits.min() == 0  # all the room is used
 
@@ -103,6 +113,7 @@ def test_one_slow_side(slow):
         ({"columns": 0}, "columns must be 1 or more, not 0"),
         ({"bits": 0}, "bits must be 1 or more, not 0"),
         ({"depth": 1}, "depth must be 2 or more, not 1"),
+        ({"output_columns": 4}, "output_columns must divide the 2 columns of a chunk, not 4"),
         ({"memory": "tape"}, "Memory kind must be one of generic, ecp5, ice40, not 'tape'"),
     ],
 )

@@ -40,10 +40,10 @@ def sums(matrices: Winograd, tiles: int, seed: int = 1) -> tuple[np.ndarray, np.
     return wrap((u * v).sum(axis=1), acc_bits(matrices)), convolution
 
 
-def columns(m: np.ndarray, lanes: int) -> np.ndarray:
-    """Beats of tiles ``[k * lanes, n, n]``."""
+def columns(m: np.ndarray, lanes: int, chunk: int = 1) -> np.ndarray:
+    """Beats of tiles ``[k * lanes, n, n]``, ``chunk`` columns each."""
     n = m.shape[-1]
-    return m.reshape(-1, lanes, n, n).transpose(0, 3, 1, 2).reshape(-1, lanes, n)
+    return m.reshape(-1, lanes, n, n // chunk, chunk).transpose(0, 3, 1, 2, 4).reshape(-1, lanes, n, chunk)
 
 
 def rows(y: np.ndarray, lanes: int, largest: int) -> np.ndarray:
@@ -60,9 +60,11 @@ def check(dut: OutputTransform, x: np.ndarray, expected: np.ndarray, stalls=(0, 
     np.testing.assert_array_equal(result.outputs["o"], expected)
     n = dut.kernels[0].n
     if stalls == (0, 0):
-        assert result.streams["i"].last == len(x) - 1 + (n == 1 and dut.buffered)  # no room in the cycle of reset
-        assert result.streams["i"].stalls == (n == 1 and dut.buffered)
-        size = len(expected) * n // len(x)
+        chunks = n // dut.columns
+        tiles = len(x) // chunks
+        size = len(expected) // tiles
+        no_room_at_reset = chunks == 1 and dut.buffered
+        assert result.streams["i"].last == chunks - 1 + (tiles - 1) * max(chunks, size) + no_room_at_reset
         assert result.streams["o"].last == result.streams["i"].last + dut.latency + size - 1
 
 
@@ -93,6 +95,26 @@ def test_every_kernel_of_a_family(kernel, stalls):
     dut = OutputTransform(kernels.values(), acc_bits(kernels[1]), lanes=2)
     m, convolution = sums(kernels[kernel], 16)
     check(dut, columns(m, 2), rows(convolution, 2, 6), stalls, kernel=kernel)
+
+
+@pytest.mark.parametrize("stalls", [(0, 0), (0.2, 0.4)], ids=str)
+@pytest.mark.parametrize("chunk", [2, 3, 6])
+@pytest.mark.parametrize("kernel", [1, 3, 4])
+def test_several_columns_a_cycle(kernel, chunk, stalls):
+    kernels = [family(6)[r] for r in (1, 3, 4)]
+    dut = OutputTransform(kernels, acc_bits(kernels[1]), columns=chunk)
+    m, convolution = sums(family(6)[kernel], 24)
+    check(dut, columns(m, 1, chunk), rows(convolution, 1, 6), stalls, kernel=kernel)
+
+
+def test_several_columns_a_cycle_with_shifts():
+    rng = np.random.default_rng(4)
+    matrices = winograd(4, 3)
+    dut = OutputTransform([matrices], 24, narrowing=Narrowing(8), max_shift=16, columns=2)
+    m = rng.integers(-(2**23), 2**23, (12, 6, 6))
+    shift = rng.integers(0, 17, (6, 6))
+    y = matrices.at @ Narrowing(8, shift).apply(m) @ matrices.at.T
+    check(dut, columns(m, 1, 2), rows(y, 1, 4), (0.2, 0.4), shift=shift)
 
 
 def test_smallest_queue():

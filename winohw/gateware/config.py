@@ -35,6 +35,7 @@ class EngineConfig:
     max_tiles: tiles a block that the accumulators hold.
     line_words: words of each line buffer bank; a word holds one pixel of one patch, Pc channels.
     drain_tiles: tiles that wait between accumulators and output transform.
+    output_columns: columns of a tile that the output transform takes a cycle; divides n / fold.
     max_products: most products of one output (channels * r * r), which bounds the accumulators' width.
     requantizer: "tflite" (multiplier and shift) or "shift".
     requantizer_lanes: pixels a cycle; at most the largest tile size.
@@ -61,6 +62,7 @@ class EngineConfig:
     max_tiles: int = 64
     line_words: int = 2048
     drain_tiles: int = 64
+    output_columns: int = 1
     max_products: int = 9 * 1024
     requantizer: str = "tflite"
     requantizer_lanes: int = 1
@@ -91,7 +93,10 @@ class EngineConfig:
                 raise ValueError(
                     f"kernels must be within 1 ... {base.n - 1} on an input tile of {base.n}, not {kernels}"
                 )
-        for name in ("input_lanes", "output_lanes", "fold", "max_tiles", "line_words", "drain_tiles", "max_products"):
+        for name in (
+            *("input_lanes", "output_lanes", "fold", "max_tiles"),
+            *("line_words", "drain_tiles", "output_columns", "max_products"),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -99,6 +104,10 @@ class EngineConfig:
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if base.n % self.fold:
             raise ValueError(f"fold must divide the input tile {base.n}, not {self.fold}")
+        if self.columns % self.output_columns:
+            raise ValueError(
+                f"output_columns must divide the {self.columns} columns a cycle, not {self.output_columns}"
+            )
         for name, allowed in (
             ("weights", ("chip", "host")),
             ("requantizer", ("tflite", "shift")),

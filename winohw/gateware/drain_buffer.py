@@ -1,4 +1,4 @@
-"""The drain buffer: takes whole chunks of finished sums as they come, hands them on column by column."""
+"""The drain buffer: takes whole chunks of finished sums as they come, hands them on a few columns at a time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["DrainBuffer"]
 
 
 class DrainBuffer(wiring.Component):
-    """Decouples the array, which finishes a chunk of Q columns a cycle, from the output transform, which takes one.
+    """Decouples the array, which finishes a chunk of Q columns a cycle, from the output transform, which takes fewer.
 
     The array's next group of output channels accumulates while the buffer is emptied. The writer must keep count of
     the room: it starts with `depth` chunks and gets one back with each `drained`.
 
-    Latency: `latency` cycles from a chunk to its first column, if nothing is before it. Throughput: a chunk in and a
-    column out a cycle; with Q = 1 a column every other cycle. Backpressure: columns wait for `o.ready`, nothing is
-    lost.
+    Latency: `latency` cycles from a chunk to its first columns, if nothing is before it. Throughput: a chunk in and a
+    beat out a cycle; a beat every other cycle where a chunk is one beat. Backpressure: columns wait for `o.ready`,
+    nothing is lost.
 
     Parameters
     ----------
@@ -35,6 +35,8 @@ class DrainBuffer(wiring.Component):
         Width of a sum, 1 or more.
     depth : int
         Chunks, 2 or more.
+    output_columns : int
+        Columns a beat out; divides Q.
     memory : str
         Kind of the memory, see `winohw.gateware.memory`.
 
@@ -47,8 +49,8 @@ class DrainBuffer(wiring.Component):
     -------
     i : In(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), Q), n), Pk), always_ready=True))
         Chunks, ``[lane][row][column in chunk]``, first columns first.
-    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(bits), n), Pk)))
-        Columns, ``[lane][row]``.
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), output_columns), n), Pk)))
+        Columns, ``[lane][row][column in beat]``.
     drained : Out(1)
         Strobe, room for one more chunk.
 
@@ -59,7 +61,15 @@ class DrainBuffer(wiring.Component):
     """
 
     def __init__(
-        self, *, output_lanes: int, input_tile: int, columns: int, bits: int, depth: int, memory: str = "generic"
+        self,
+        *,
+        output_lanes: int,
+        input_tile: int,
+        columns: int,
+        bits: int,
+        depth: int,
+        output_columns: int = 1,
+        memory: str = "generic",
     ):
         for name, value, least in (
             ("output_lanes", output_lanes, 1),
@@ -70,26 +80,34 @@ class DrainBuffer(wiring.Component):
         ):
             if value < least:
                 raise ValueError(f"{name} must be {least} or more, not {value!r}")
+        if output_columns < 1 or columns % output_columns:
+            raise ValueError(f"output_columns must divide the {columns} columns of a chunk, not {output_columns!r}")
         self.output_lanes = output_lanes
+        self.output_columns = output_columns
         self.input_tile = input_tile
         self.columns = columns
         self.bits = bits
         self.depth = depth
         self.memory = memory
-        sums = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(bits), columns), input_tile), output_lanes)
+        sums = self._layout(columns)
         Memory.check_parameters(sums.size, depth, memory)
         self.latency = Memory.latency + 2
         super().__init__(
             {
                 "i": In(stream.Signature(sums, always_ready=True)),
-                "o": Out(stream.Signature(data.ArrayLayout(data.ArrayLayout(signed(bits), input_tile), output_lanes))),
+                "o": Out(stream.Signature(self._layout(output_columns))),
                 "drained": Out(1),
             }
         )
 
+    def _layout(self, columns: int) -> data.ArrayLayout:
+        row = data.ArrayLayout(signed(self.bits), columns)
+        return data.ArrayLayout(data.ArrayLayout(row, self.input_tile), self.output_lanes)
+
     def model(self, chunks: NDArray[np.integer]) -> NDArray[np.integer]:
-        """All columns out, ``[k · Q][lane][row]``, of ``[k][lane][row][column in chunk]``."""
-        return np.moveaxis(chunks, 3, 1).reshape(-1, self.output_lanes, self.input_tile)
+        """All beats out, ``[k · Q / output_columns][lane][row][column]``, of ``[k][lane][row][column in chunk]``."""
+        split = chunks.reshape(*chunks.shape[:3], -1, self.output_columns)
+        return np.moveaxis(split, 3, 1).reshape(-1, self.output_lanes, self.input_tile, self.output_columns)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -116,7 +134,8 @@ class DrainBuffer(wiring.Component):
         # The memory's output register keeps a chunk until the columns before it have left.
         coming = Signal(bank.latency - 1)
         landed, load, fetch = Signal(), Signal(), Signal()
-        left = Signal(range(columns + 1))
+        beats = columns // self.output_columns
+        left = Signal(range(beats + 1))
         held = Signal(self.i.payload.shape(), reset_less=True)
         taken = Signal()
         m.d.comb += [
@@ -141,13 +160,13 @@ class DrainBuffer(wiring.Component):
         stored = data.View(held.shape(), bank.read_data)
         for lane in range(self.output_lanes):
             for i in range(self.input_tile):
-                m.d.comb += self.o.payload[lane][i].eq(held[lane][i][0])
+                m.d.comb += [self.o.payload[lane][i][a].eq(held[lane][i][a]) for a in range(self.output_columns)]
                 with m.If(load):
                     m.d.sync += held[lane][i].eq(stored[lane][i])
                 with m.Elif(taken):
-                    m.d.sync += held[lane][i].as_value().eq(held[lane][i].as_value() >> self.bits)
+                    m.d.sync += held[lane][i].as_value().eq(held[lane][i].as_value() >> self.bits * self.output_columns)
         with m.If(load):
-            m.d.sync += left.eq(columns)
+            m.d.sync += left.eq(beats)
         with m.Elif(taken):
             m.d.sync += left.eq(left - 1)
         return m

@@ -126,6 +126,7 @@ class Engine(wiring.Component):
             columns=q,
             bits=config.acc_bits,
             depth=max(2, config.drain_tiles * config.fold),
+            output_columns=config.output_columns,
             memory=config.family,
         )
         m.submodules.output_transform = output_transform = OutputTransform.of(config)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,7 +34,7 @@ _LUT_RAM_DEPTH = 16
 
 
 class OutputTransform(wiring.Component):
-    """Computes ``Y = Aᵀ M A`` of tile after tile, a column of M a cycle in, a row of Y a cycle out, in all lanes.
+    """Computes ``Y = Aᵀ M A`` of tile after tile, a few columns of M a cycle in, a row of Y a cycle out, in all lanes.
 
     ``exact`` profile: everything is computed modulo ``2**sum_bits``, and Y is divided by the square of the matrices'
     divisor, so that the result equals direct convolution. ``quantized`` profile: each sum of products is first narrowed
@@ -64,6 +64,8 @@ class OutputTransform(wiring.Component):
         the port. None: ``exact`` profile.
     max_shift : int, optional
         Greatest shift; that of ``narrowing`` unless told.
+    columns : int
+        Columns of M a cycle; divides n. More than one needs ``buffered``.
     buffered : bool
         See above.
     queue_depth : int, optional
@@ -79,8 +81,8 @@ class OutputTransform(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(ArrayLayout(signed(sum_bits), n), lanes)))
-        ``[lane][row]``: column 0 of a tile first.
+    i : In(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(sum_bits), columns), n), lanes)))
+        ``[lane][row][column in chunk]``: column 0 of a tile first.
     o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)))
         ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
     kernel : In(range(largest kernel size + 1))
@@ -104,6 +106,7 @@ class OutputTransform(wiring.Component):
         lanes: int = 1,
         narrowing: Narrowing | None = None,
         max_shift: int | None = None,
+        columns: int = 1,
         buffered: bool = True,
         queue_depth: int | None = None,
     ):
@@ -114,11 +117,17 @@ class OutputTransform(wiring.Component):
         self.lanes = lanes
         self.narrowing = narrowing
         self.max_shift = max_shift if max_shift is not None or narrowing is None else narrowing.max_shift
+        n = self.kernels[0].n
+        if columns < 1 or n % columns:
+            raise ValueError(f"Output transform columns must divide the input tile {n}, not {columns!r}")
+        if columns > 1 and not buffered:
+            raise ValueError(f"An unbuffered output transform takes one column a cycle, not {columns!r}")
+        self.columns = columns
         self.buffered = buffered
-        self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift)
+        self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift, columns)
         self.tile_sizes = self._pipeline.tile_sizes
         # A tile is charged three cycles late; the next ones may have come by then.
-        self._margin = self.tile_sizes[-1] * (-(-3 // self.kernels[0].n) - 1)
+        self._margin = self.tile_sizes[-1] * (-(-3 // self.interval(self.tile_sizes[0])) - 1)
         self.queue_depth = 0
         if buffered:
             self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
@@ -136,12 +145,16 @@ class OutputTransform(wiring.Component):
             members["shift"] = In(self._pipeline.shift.shape())
         super().__init__(members)
 
+    def interval(self, tile_size: int) -> int:
+        """Least cycles from tile to tile: n / columns to come in, m for the rows to leave."""
+        return max(self.kernels[0].n // self.columns, tile_size)
+
     @classmethod
     def of(cls, config: EngineConfig) -> OutputTransform:
         """The output transform of an engine.
 
-        Its queue fits the LUT RAM of one cell: with several kernels that is less than the smallest needs at full speed,
-        but the requantizer does not take rows at that speed either.
+        With one column a cycle its queue fits the LUT RAM of one cell: with several kernels that is less than the
+        smallest needs at full speed, but nobody who wants that speed takes one column a cycle.
         """
         return cls(
             config.family_matrices.values(),
@@ -149,12 +162,14 @@ class OutputTransform(wiring.Component):
             lanes=config.output_lanes,
             narrowing=config.profile.product if config.quantized else None,
             max_shift=config.max_shifts[2],
+            columns=config.output_columns,
             buffered=config.family != "ice40",
-            queue_depth=_LUT_RAM_DEPTH,
+            queue_depth=_LUT_RAM_DEPTH if config.output_columns == 1 else None,
         )
 
     def model(self, x: ArrayLike, kernel: int | None = None, shift: ArrayLike | None = None) -> NDArray[np.int64]:
-        """What the component computes: columns ``[k * n][lane][row]`` to rows ``[k * m][lane][column]``.
+        """What the component computes: chunks ``[k * n / columns][lane][row][column in chunk]`` of columns to rows
+        ``[k * m][lane][column]``.
 
         Parameters
         ----------
@@ -168,7 +183,9 @@ class OutputTransform(wiring.Component):
         sizes = [matrices.kernel_size for matrices in self.kernels]
         matrices = self.kernels[-1 if kernel is None else sizes.index(kernel)]
         size, largest = matrices.tile_size, self.tile_sizes[-1]
-        sums = np.asarray(x).reshape(-1, matrices.n, self.lanes, matrices.n).transpose(0, 2, 3, 1)
+        n = matrices.n
+        sums = np.asarray(x).reshape(-1, n // self.columns, self.lanes, n, self.columns)
+        sums = sums.transpose(0, 2, 3, 1, 4).reshape(-1, self.lanes, n, n)
         if self.narrowing is None:
             result = self._pipeline.division.divide(transform(matrices.at, sums))
         else:
@@ -180,11 +197,12 @@ class OutputTransform(wiring.Component):
         """Rows on their way when tiles come at full speed, rounded up.
 
         A tile's rows count from its last column until their credits are back, ``latency + 3`` cycles later for row 0;
-        a tile comes every n cycles.
+        a tile comes every ``interval`` cycles.
         """
-        n, away = self.kernels[0].n, self._pipeline.latency + 3
+        away = self._pipeline.latency + 3
         rows = max(
-            sum(max(0, size - max(0, age - away)) for age in range(0, away + size, n)) for size in self.tile_sizes
+            sum(max(0, size - max(0, age - away)) for age in range(0, away + size, self.interval(size)))
+            for size in self.tile_sizes
         )
         return max(2, 1 << (rows - 1).bit_length())
 
@@ -208,13 +226,21 @@ class OutputTransform(wiring.Component):
         if self.buffered:
             m.submodules.pipeline = pipeline
             m.submodules.queue = queue = CreditQueue(pipeline.o.payload.shape(), self.queue_depth)
-            column = Signal(range(n))
+            chunks = n // self.columns
+            chunk = Signal(range(chunks))
             credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
             has_room = Signal()
-            last = Signal(init=n == 1)
+            last = Signal(init=chunks == 1)
             accepted, tile_accepted = Signal(), Signal()
+            rested = Signal(init=1)  # the rows of the tile before leave the transposer in time
+            if self.tile_sizes[-1] > chunks:
+                wait = Signal(range(n + 1))
+                with m.If(accepted & last):
+                    m.d.sync += [wait.eq(charge - 1), rested.eq(charge == 1)]
+                with m.Elif(~rested):
+                    m.d.sync += [wait.eq(wait - 1), rested.eq(wait == 1)]
             m.d.comb += [
-                self.i.ready.eq(~last | has_room),
+                self.i.ready.eq(~last | (has_room & rested)),
                 accepted.eq(self.i.valid & self.i.ready),
                 pipeline.i.valid.eq(accepted),
                 queue.i.valid.eq(pipeline.o.valid),
@@ -227,7 +253,7 @@ class OutputTransform(wiring.Component):
                 has_room.eq(credits >= charge + self._margin),
             ]
             with m.If(accepted):
-                m.d.sync += [column.eq(Mux(last, 0, column + 1)), last.eq(column == (n - 2) % n)]
+                m.d.sync += [chunk.eq(Mux(last, 0, chunk + 1)), last.eq(chunk == (chunks - 2) % chunks)]
             source = queue.o
         else:
             enable = Signal()
@@ -254,18 +280,23 @@ class _Pipeline(wiring.Component):
         lanes: int,
         narrowing: Narrowing | None,
         max_shift: int | None,
+        columns: int,
     ):
         modulo_bits = sum_bits if narrowing is None else None
         input_range = signed_range(sum_bits if narrowing is None else narrowing.bits)
-        self._columns = [OutputNetwork(kernels, input_range, modulo_bits) for _ in range(lanes)]
-        column = self._columns[0]
+        self._columns = [
+            [OutputNetwork(kernels, input_range, modulo_bits) for _ in range(columns)] for _ in range(lanes)
+        ]
+        column = self._columns[0][0]
+        self._chunk = columns
         self._rows = [OutputNetwork(kernels, column.output_range, modulo_bits) for _ in range(lanes)]
         row = self._rows[0]
         self.tile_sizes = column.tile_sizes
         self._n = n = kernels[0].n
         self._max_shift = max_shift
         largest = self.tile_sizes[-1]
-        self._transposers = [Transposer(signed(column.output_bits), n, largest, variable=True) for _ in range(lanes)]
+        entry = signed(column.output_bits)
+        self._transposers = [Transposer(entry, n, largest, columns, variable=True) for _ in range(lanes)]
         self.latency = column.latency + self._transposers[0].latency + row.latency
 
         self._narrows = self._dividers = None
@@ -283,11 +314,18 @@ class _Pipeline(wiring.Component):
                     f"up to {_RESULT_BITS} are possible"
                 )
             arguments = sum_bits, narrowing.bits, max_shift, narrowing.rounding
-            self._narrows = [[Narrow(*arguments, saturate=narrowing.saturate) for _ in range(n)] for _ in range(lanes)]
-            self.latency += self._narrows[0][0].latency
+            self._narrows = [
+                [[Narrow(*arguments, saturate=narrowing.saturate) for _ in range(columns)] for _ in range(n)]
+                for _ in range(lanes)
+            ]
+            self.latency += self._narrows[0][0][0].latency
 
         members = {
-            "i": In(stream.Signature(matrix_layout(signed(sum_bits), lanes, n), always_ready=True)),
+            "i": In(
+                stream.Signature(
+                    data.ArrayLayout(matrix_layout(signed(sum_bits), n, columns), lanes), always_ready=True
+                )
+            ),
             "o": Out(stream.Signature(matrix_layout(signed(result_bits), lanes, largest), always_ready=True)),
             "tile_size": In(range(n + 1)),
         }
@@ -299,29 +337,28 @@ class _Pipeline(wiring.Component):
         m = Module()
         valid = self.i.valid
         if self._narrows:
-            m.submodules.selector = selector = ShiftSelector(self._n, 1, self._max_shift)
+            m.submodules.selector = selector = ShiftSelector(self._n, self._chunk, self._max_shift)
             m.d.comb += [selector.table.eq(self.shift), selector.advance.eq(self.i.valid)]
-            valid = delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid")
-        valid = delayed(m, valid, self._columns[0].latency, name="column_valid")
+            valid = delayed(m, valid, self._narrows[0][0][0].latency, name="narrow_valid")
+        valid = delayed(m, valid, self._columns[0][0].latency, name="column_valid")
         parts = zip(self._columns, self._transposers, self._rows, strict=True)
-        for lane, (column, transposer, row) in enumerate(parts):
-            m.submodules[f"column{lane}"] = column
+        for lane, (columns, transposer, row) in enumerate(parts):
+            for a, column in enumerate(columns):
+                m.submodules[f"column{lane}_{a}"] = column
             m.submodules[f"transposer{lane}"] = transposer
             m.submodules[f"row{lane}"] = row
-            for network in (column, row):
+            for network in (*columns, row):
                 if len(self.tile_sizes) > 1:
                     m.d.comb += network.tile_size.eq(self.tile_size)
-            for k, total in enumerate(self.i.payload[lane]):
-                if self._narrows:
-                    m.submodules[f"narrow{lane}_{k}"] = narrow = self._narrows[lane][k]
-                    m.d.comb += [narrow.i.eq(total), narrow.shift.eq(selector.o[k][0])]
-                    total = narrow.o
-                m.d.comb += column.i[k].eq(total)
-            m.d.comb += [
-                transposer.count.eq(self.tile_size),
-                transposer.i.valid.eq(valid),
-                transposer.i.payload[0].eq(column.o),
-            ]
+            for k, totals in enumerate(self.i.payload[lane]):
+                for a, (column, total) in enumerate(zip(columns, totals, strict=True)):
+                    if self._narrows:
+                        m.submodules[f"narrow{lane}_{k}_{a}"] = narrow = self._narrows[lane][k][a]
+                        m.d.comb += [narrow.i.eq(total), narrow.shift.eq(selector.o[k][a])]
+                        total = narrow.o
+                    m.d.comb += column.i[k].eq(total)
+            m.d.comb += [transposer.count.eq(self.tile_size), transposer.i.valid.eq(valid)]
+            m.d.comb += [transposer.i.payload[a].eq(column.o) for a, column in enumerate(columns)]
             m.d.comb += [entry.eq(chunk[0]) for entry, chunk in zip(row.i, transposer.o.payload, strict=True)]
             for k, pixel in enumerate(self.o.payload[lane]):
                 result = row.o[k]

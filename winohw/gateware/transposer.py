@@ -19,6 +19,7 @@ class Transposer(wiring.Component):
     with any gaps; those of one matrix leave without.
 
     Latency: 1 cycle from the last chunk in to the first chunk out. Throughput: a chunk in and a chunk out a cycle.
+    Where more chunks leave than arrive, the sender must leave time for them between the last chunks of two matrices.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class Transposer(wiring.Component):
     chunk_rows : int
         Rows a chunk in; divides ``rows``.
     chunk_columns : int
-        Columns a chunk out; divides ``columns``. There must not be more chunks out than in.
+        Columns a chunk out; divides ``columns``.
     variable : bool
         Whether only some of the columns leave, as many chunks as ``count`` tells.
 
@@ -52,7 +53,7 @@ class Transposer(wiring.Component):
     Raises
     ------
     ValueError
-        If a size is below 1, a chunk does not divide its side, or more chunks leave than arrive.
+        If a size is below 1, or a chunk does not divide its side.
     """
 
     def __init__(
@@ -78,8 +79,6 @@ class Transposer(wiring.Component):
         self.variable = variable
         self.chunks_in = rows // chunk_rows
         self.chunks_out = columns // chunk_columns
-        if self.chunks_out > self.chunks_in:
-            raise ValueError(f"Transposer cannot give {self.chunks_out} chunks for every {self.chunks_in} that come")
         self.latency = 1
         members = {
             "i": In(stream.Signature(matrix_layout(shape, chunk_rows, columns), always_ready=True)),
@@ -102,11 +101,13 @@ class Transposer(wiring.Component):
         leaving = [Signal(self.o.payload.shape(), name=f"leaving{k}", reset_less=True) for k in range(self.chunks_out)]
         valid = Signal(self.chunks_out)
         chunk = Signal(range(self.chunks_in))
-        # Loads the second register, again and again until the last chunk comes: the previous matrix has left by then.
+        # Loads the second register, again and again until the last chunk comes: the previous matrix has left by then,
+        # unless it has more chunks than arrive.
         loading = Signal(init=self.chunks_in == 1)
         last = Signal()
 
         m.d.comb += last.eq(self.i.valid & loading)
+        load = loading if self.chunks_out <= self.chunks_in else last
         with m.If(self.i.valid):
             m.d.sync += chunk.eq(Mux(last, 0, chunk + 1))
             if self.chunks_in > 1:
@@ -128,7 +129,7 @@ class Transposer(wiring.Component):
             ]
             if k + 1 < self.chunks_out:
                 m.d.sync += [
-                    Value.cast(part).eq(Mux(loading, loaded, leaving[k + 1])),
+                    Value.cast(part).eq(Mux(load, loaded, leaving[k + 1])),
                     valid[k].eq(Mux(last, leaves[k], valid[k + 1])),
                 ]
             else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from amaranth import Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 __all__ = ["WeightPacer"]
 
@@ -19,24 +21,41 @@ class WeightPacer(wiring.Component):
     has started a group; its first kernel then arrives in the very cycle after the swap. The rows of a layer's first
     group pass at once.
 
-    Latency: 0. Throughput: a row a cycle.
+    Latency: 0. Throughput: a row a cycle. Backpressure: rows wait for `o.ready`, nothing is lost; a permission that
+    comes meanwhile is kept.
 
     Parameters
     ----------
-    row_bytes: bytes of a kernel row.
-    delays: for each kernel size on offer, cycles from `started` to the first row, 1 or more.
-    most_rows: most rows of a group.
+    row_bytes : int
+        Bytes of a kernel row, 1 or more.
+    delays : mapping of int to int
+        For each kernel size on offer, cycles from `started` to the first row, 1 or more.
+    most_rows : int
+        Most rows of a group, 1 or more.
 
     Members
     -------
-    i, o : streams of kernel rows, [row_bytes] int8.
-    start : begins a layer whose values stand at the inputs below.
-    kernel : kernel size.
-    group_rows : rows of one group, all lanes.
-    started : strobe, the sequencer has started a group.
+    i, o : stream.Signature(ArrayLayout(signed(8), row_bytes))
+        Kernel rows.
+    start : In(1)
+        Begins a layer whose values stand at the inputs below; what an earlier one was permitted is void.
+    kernel : In(range(largest kernel size + 1))
+        Kernel size.
+    group_rows : In(range(most_rows + 1))
+        Rows of one group, all lanes.
+    started : In(1)
+        Strobe, the sequencer has started a group.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
     """
 
     def __init__(self, *, row_bytes: int, delays: Mapping[int, int], most_rows: int):
+        for name, value in (("row_bytes", row_bytes), ("most_rows", most_rows)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if not delays or any(delay < 1 for delay in delays.values()):
             raise ValueError(f"delays must be 1 or more for at least one kernel, not {dict(delays)}")
         self.row_bytes = row_bytes
@@ -53,6 +72,10 @@ class WeightPacer(wiring.Component):
                 "started": In(1),
             }
         )
+
+    def model(self, rows: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The rows that leave, in time: those that came."""
+        return rows
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 from winohw.gateware.descriptor import InputMode
 from winohw.gateware.memory import Memory
@@ -16,37 +19,70 @@ __all__ = ["LineBuffer"]
 class LineBuffer(wiring.Component):
     """Stores the input patch of every tile of a few tile rows, padding included.
 
-    Bank (i, j) holds pixel (i, j) of every patch, so that one address reads a whole n x n patch and no multiplexer
+    Bank (i, j) holds pixel (i, j) of every patch, so that one address reads a whole n×n patch and no multiplexer
     stands between the memory and the input transform. A pixel that belongs to several patches is written into
     several banks at once; with fold > 1, where rows of a patch share banks, its row copies are written one after
-    another. Tile rows occupy slots, used circularly: a slot is filled as soon as the sequencer has freed it.
+    another. Tile rows occupy slots, used circularly: a slot is filled as soon as it has been freed.
 
-    Word address = slot * slot_pitch + group * group_pitch + tile_column * fold + phase.
+    Word address = slot · slot_pitch + group · group_pitch + tile column · fold + phase; phase p of a patch has its rows
+    p · n / fold … (p + 1) · n / fold - 1. In the modes for stride 2 the writer walks over the pixels of the padded
+    image; in POLYPHASE row phase a and column phase b of the image are the groups from (2a + b) · input_groups on, in
+    SUBSAMPLE only phase (0, 0) is kept.
 
-    Latency of a read: `read_latency` cycles. Throughput: one chunk (n / fold rows of a patch) a cycle; one pixel group
-    a cycle in (fold = 1).
+    Latency: `read_latency` cycles from an address to its chunk. Throughput: a chunk a cycle; while slots are free, a
+    pixel group a cycle (fold > 1: copies(row) cycles), padding included, and a cycle more for each tile row that
+    begins. Backpressure: `i` waits for a free slot and during padding.
 
     Parameters
     ----------
-    input_tile: n, edge of the patch.
-    steps: distances between neighbouring patches to be supported, each 1 ... n.
-    lanes: Pc, channels a pixel group.
-    fold: phases a patch, divides n.
-    words: words a bank.
-    dimension_bits: width of counts and sizes.
-    memory: kind of the banks, see `winohw.gateware.memory`.
+    input_tile : int
+        n, edge of the patch, 1 or more.
+    steps : tuple of int
+        Distances between neighbouring patches to be supported, each 1 … n.
+    lanes : int
+        Pc, channels a pixel group, 1 or more.
+    fold : int
+        Phases a patch, divides n.
+    words : int
+        Words a bank, 1 … 65536.
+    dimension_bits : int
+        Width of counts and sizes, 1 or more.
+    memory : str
+        Kind of the banks, see `winohw.gateware.memory`.
+
+    Attributes
+    ----------
+    rows : int
+        Patch rows a chunk, n / fold.
+    read_latency : int
+        Cycles: 3.
 
     Members
     -------
-    i : stream of pixel groups, [Pc] int8, in the order image, row, column, group of channels.
-    start : begins a layer whose values stand at the inputs below until its end.
-    mode, height, ... : fields of the layer descriptor.
-    step : distance between neighbouring patches.
-    free : tile rows that the sequencer releases in this cycle.
-    row_done : a tile row has become complete.
-    idle : everything of the layer has been written.
-    read : always-ready stream of word addresses.
-    o : always-ready stream of chunks, [Pc][n / fold rows][n columns] int8.
+    i : In(stream.Signature(ArrayLayout(signed(8), lanes)))
+        Pixel groups, in the order image, row, column, group of channels.
+    start : In(1)
+        Begins a layer whose values have stood at the inputs below for a cycle, and stand until `idle`.
+    mode, images, height, width, pad_top, pad_left, input_groups, tile_rows, tile_cols, slots, group_pitch, slot_pitch,
+    grid_height, grid_width, pad_value
+        Fields of the layer descriptor; `DescriptorReader` says what they must fulfil.
+    step : In(range(input_tile + 1))
+        Distance between neighbouring patches, one of `steps`.
+    free : In(dimension_bits)
+        Slots that are released in this cycle, oldest first; addresses in them may still come for 2 cycles.
+    row_done : Out(1)
+        Strobe, a tile row has become complete and may be read from this cycle on.
+    idle : Out(1)
+        All pixels of the layer have been taken.
+    read : In(stream.Signature(range(words), always_ready=True))
+        Word addresses, of complete tile rows only.
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(8), n), n / fold), lanes), always_ready=True))
+        Chunks, ``[lane][row in chunk][column]``.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range, or the memory cannot be built.
     """
 
     def __init__(
@@ -60,10 +96,16 @@ class LineBuffer(wiring.Component):
         dimension_bits: int = 12,
         memory: str = "generic",
     ):
-        if input_tile % fold:
-            raise ValueError(f"fold must divide the input tile {input_tile}, not {fold}")
+        for name, value in (("input_tile", input_tile), ("lanes", lanes), ("dimension_bits", dimension_bits)):
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        if fold < 1 or input_tile % fold:
+            raise ValueError(f"fold must divide the input tile {input_tile}, not {fold!r}")
         if not steps or any(not 1 <= step <= input_tile for step in steps):
-            raise ValueError(f"steps must be within 1 ... {input_tile}, not {steps}")
+            raise ValueError(f"steps must be within 1 … {input_tile}, not {steps!r}")
+        if not 1 <= words <= 1 << 16:
+            raise ValueError(f"words must be within 1 … {1 << 16}, not {words!r}")
+        Memory.check_parameters(8 * lanes, words, memory)
         self.input_tile = input_tile
         self.steps = tuple(sorted(set(steps)))
         self.lanes = lanes
@@ -72,10 +114,7 @@ class LineBuffer(wiring.Component):
         self.dimension_bits = dimension_bits
         self.memory = memory
         self.rows = input_tile // fold
-        self._banks = [
-            [Memory(width=8 * lanes, depth=words, kind=memory) for _ in range(input_tile)] for _ in range(self.rows)
-        ]
-        self.read_latency = 1 + self._banks[0][0].latency
+        self.read_latency = 1 + Memory.latency
         address = range(words)
         count = dimension_bits
         chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
@@ -108,12 +147,12 @@ class LineBuffer(wiring.Component):
         )
 
     def copies(self, offset: int, step: int) -> int:
-        """Patches of one dimension that hold the pixel at `offset` (0 ... step - 1) within its patch's step."""
+        """Patches of one dimension that hold a pixel at `offset` (0 … step - 1) from where a patch begins."""
         return -(-(self.input_tile - offset) // step)
 
     def model(
         self,
-        pixels: np.ndarray,
+        pixels: NDArray[np.int8],
         *,
         step: int,
         mode: int,
@@ -122,16 +161,17 @@ class LineBuffer(wiring.Component):
         pad_value: int,
         tile_rows: int,
         tile_cols: int,
-    ) -> np.ndarray:
+    ) -> NDArray[np.int8]:
         """The patches of a layer.
 
         Parameters
         ----------
-        pixels: (images, height, width, channels) int8, channels a multiple of Pc.
+        pixels : array, (images, height, width, channels) int8
+            Channels are a multiple of Pc.
 
         Returns
         -------
-        (images * tile_rows, tile_cols, groups, Pc, n, n) int8.
+        array, (images * tile_rows, tile_cols, groups, Pc, n, n) int8
         """
         n = self.input_tile
         images, height, width, channels = pixels.shape
@@ -150,7 +190,7 @@ class LineBuffer(wiring.Component):
                 patches[:, row, col] = patch.transpose(0, 3, 1, 2)
         return patches.reshape(images * tile_rows, tile_cols, -1, self.lanes, n, n)
 
-    def elaborate(self, platform) -> Module:
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         n, fold, rows = self.input_tile, self.fold, self.rows
         count, steps = self.dimension_bits, self.steps
@@ -269,7 +309,7 @@ class LineBuffer(wiring.Component):
                 # A new tile row begins with the current pixel row, unless the grid has no more of them.
                 with m.If(tile_row == self.tile_rows):
                     m.d.sync += row_valid.eq(row_valid << 1)
-                    m.d.sync += [b.eq(a) for a, b in zip(base, base[1:], strict=False)]
+                    m.d.sync += [b.eq(a) for a, b in pairwise(base)]
                     m.next = "WRITE"
                 with m.Elif(credits != 0):
                     m.d.comb += allocate.eq(1)
@@ -278,7 +318,7 @@ class LineBuffer(wiring.Component):
                         base[0].eq(slot_base),
                         tile_row.eq(tile_row + 1),
                     ]
-                    m.d.sync += [b.eq(a) for a, b in zip(base, base[1:], strict=False)]
+                    m.d.sync += [b.eq(a) for a, b in pairwise(base)]
                     with m.If(slot == self.slots - 1):
                         m.d.sync += [slot.eq(0), slot_base.eq(0)]
                     with m.Else():
@@ -344,18 +384,15 @@ class LineBuffer(wiring.Component):
             {
                 "pixel": 8 * self.lanes,
                 "cols": n,
-                "rows": n,
                 "words": data.ArrayLayout(16, most_copies),
                 "bases": data.ArrayLayout(16, n),
-                "done": 1,
             }
         )
-        head = Signal(stage, reset_less=True)
+        head, head_rows = Signal(stage, reset_less=True), Signal(n)
         m.d.sync += [
             head.pixel.eq(Mux(inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))),
             head.cols.eq(col_enable),
-            head.rows.eq(Mux(write, active, 0)),
-            head.done.eq(row_complete),
+            head_rows.eq(Mux(write, active, 0)),
         ]
         m.d.sync += [head.words[k].eq(offset + column - k * fold) for k in range(most_copies)]
         m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
@@ -365,10 +402,10 @@ class LineBuffer(wiring.Component):
         m.d.sync += [address.eq(self.read.payload) for address in read_address]
         m.d.sync += read_enable.eq(self.read.valid)
 
-        previous = head
+        previous, previous_rows = head, head_rows
         for a in range(rows):
-            current = Signal(stage, name=f"stage{a}", reset_less=True)
-            m.d.sync += current.eq(previous)
+            current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
+            m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
             # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
             address = [Signal(16, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
             enable = Signal(n, name=f"enable{a}")
@@ -379,16 +416,15 @@ class LineBuffer(wiring.Component):
                 m.d.comb += here.eq(current.bases[a])
             else:
                 for i in candidates:
-                    with m.If(current.rows[i]):
+                    with m.If(current_rows[i]):
                         m.d.comb += here.eq(current.bases[i] + i // rows)
             m.d.sync += [address[k].eq(current.words[k] + here) for k in range(most_copies)]
             m.d.sync += [
-                enable.eq(Mux(Cat(current.rows[i] for i in candidates).any(), current.cols, 0)),
+                enable.eq(Mux(Cat(current_rows[i] for i in candidates).any(), current.cols, 0)),
                 written.eq(current.pixel),
             ]
             for j in range(n):
-                bank = self._banks[a][j]
-                m.submodules[f"bank_{a}_{j}"] = bank
+                m.submodules[f"bank_{a}_{j}"] = bank = Memory(8 * self.lanes, self.words, self.memory)
                 chosen = Signal(16, name=f"chosen{a}_{j}")
                 with m.Switch(self.step):
                     for step in steps:
@@ -404,11 +440,12 @@ class LineBuffer(wiring.Component):
                 m.d.comb += [
                     self.o.payload[c][a][j].eq(bank.read_data[8 * c :][:8].as_signed()) for c in range(self.lanes)
                 ]
-            previous = current
+            previous, previous_rows = current, current_rows
 
-        done = Signal()
-        m.d.sync += done.eq(previous.done)
-        m.d.sync += self.row_done.eq(done)
+        # The last pixel has reached the last bank row by then.
+        completing = Signal(rows + 3)
+        m.d.sync += completing.eq(Cat(row_complete, completing))
+        m.d.comb += self.row_done.eq(completing[-1])
 
         valid = Signal(self.read_latency)
         m.d.sync += valid.eq(Cat(self.read.valid, valid))

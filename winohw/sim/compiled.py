@@ -4,7 +4,7 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Value
 from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .compiler import Netlist, compile_netlist, find_compiler
 from .ports import Port, component_ports, select_ports
 from .stalls import Stalls
-from .testbench import Result, SimulationError, StreamActivity, describe_progress
+from .testbench import CHANGED, WITHDREW, Result, SimulationError, StreamActivity, broken_rule, describe_progress
 
 _NO_PORT = 2**32 - 1
 _ENDLESS = 2**64 - 1
@@ -78,6 +79,8 @@ class CompiledSimulation:
         Compile so that ``run`` can write waveforms (slower in both).
     compiler : str, optional
         As ``compiler.find_compiler`` takes it.
+    transform : callable, optional
+        Applied to the RTLIL text before it is compiled, such as a synthesis; must keep the top module and its ports.
 
     Attributes
     ----------
@@ -92,11 +95,20 @@ class CompiledSimulation:
         If the component is not an ``amaranth.lib.wiring.Component``.
     """
 
-    def __init__(self, component: wiring.Component, *, waveform: bool = False, compiler: str | None = None):
+    def __init__(
+        self,
+        component: wiring.Component,
+        *,
+        waveform: bool = False,
+        compiler: str | None = None,
+        transform: Callable[[str], str] | None = None,
+    ):
         self.ports = component_ports(component)
         self.waveform = waveform
         self._compiler = find_compiler(compiler)
         netlist = _netlist(component, self.ports, waveform)
+        if transform:
+            netlist = replace(netlist, rtlil=transform(netlist.rtlil))
         self._index = {name: index for index, name in enumerate(netlist.ports)}
         self.library = compile_netlist(netlist, self._compiler)
         self._functions = _load(self.library)
@@ -154,18 +166,20 @@ class CompiledSimulation:
         plan = _RunPlan(max_cycles, patience, idle, 0, 0, None)
         if waveform:
             plan = _RunPlan(max_cycles, patience, idle, waveform.first, waveform.last, str(waveform.path).encode())
-        values = {name: port.codec.encode_one(constants[name], name) for name, port in fixed.items()}
+        values = {name: port.payload.init for name, port in self.ports.items() if port.is_input and not port.is_stream}
+        values |= {name: port.codec.encode_one(constants[name], name) for name, port in fixed.items()}
         with self._model(plans, plan) as model:
             for name, value in values.items():
-                words = np.frombuffer(value.to_bytes(fixed[name].codec.words * 8, "little"), np.uint64).copy()
-                model.set(self._index[f"{name}.payload"], words)
+                if (index := self._index.get(f"{name}.payload")) is not None:
+                    model.set(index, self.ports[name].codec.ints_to_words([value]))
             outcome, culprit = model.run(progress)
             states = [model.state(index) for index in range(len(streams))]
             activities = {port.name: _activity(state) for port, state in zip(streams, states, strict=True)}
             if outcome != _FINISHED:
                 totals = {name: len(buffers[name]) if name in buffers else None for name in activities}
                 reached = describe_progress((name, activity, totals[name]) for name, activity in activities.items())
-                raise _failure(outcome, model.cycles, streams[culprit].name, reached, plan)
+                name = streams[culprit].name
+                raise _failure(outcome, model.cycles, name, totals[name], reached, plan)
             for name, state in zip(activities, states, strict=True):
                 if name not in buffers:
                     buffers[name] = _copy(state, self.ports[name].codec.words)
@@ -173,7 +187,7 @@ class CompiledSimulation:
             status = {
                 name: port.codec.decode(model.get(self._index[f"{name}.payload"], port.codec.words))[0]
                 for name, port in self.ports.items()
-                if not port.is_input and not port.is_stream and name not in outputs
+                if not port.is_input and not port.is_stream and name not in outputs and port.codec.width
             }
         return Result(
             {name: port.codec.decode(buffers[name]) for name, port in sinks.items()},
@@ -207,7 +221,9 @@ class CompiledSimulation:
 
 
 @contextmanager
-def progress_bar(description: str = "Simulating") -> Iterator[Callable[[Advance], None]]:
+def progress_bar(
+    description: str = "Simulating", console: Console | None = None
+) -> Iterator[Callable[[Advance], None]]:
     """A bar on the terminal with cycles, rate and time left; what it yields is the ``progress`` of ``run``."""
     columns = (
         TextColumn("{task.description}"),
@@ -215,7 +231,7 @@ def progress_bar(description: str = "Simulating") -> Iterator[Callable[[Advance]
         TextColumn("{task.percentage:>3.0f} %  {task.fields[cycles]:,} cycles  {task.fields[rate]:,.0f} k/s"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(description, total=1.0, cycles=0, rate=0.0)
 
         def report(advance: Advance) -> None:
@@ -361,17 +377,17 @@ def _copy(state: _StreamState, words: int) -> np.ndarray:
     return np.ctypeslib.as_array(source, (state.count, words)).copy()
 
 
-def _failure(outcome: int, cycle: int, culprit: str, reached: str, plan: _RunPlan) -> Exception:
+def _failure(outcome: int, cycle: int, culprit: str, total: int | None, reached: str, plan: _RunPlan) -> Exception:
     match outcome:
         case 2:
             return SimulationError(f"Not finished after {plan.limit} cycles: {reached}")
         case 3:
             return SimulationError(f"No stream moved for {plan.patience} cycles: {reached}")
         case 4:
-            return SimulationError(f"Output {culprit!r} withdrew a payload before it was accepted, cycle {cycle}")
+            return broken_rule(culprit, WITHDREW, cycle)
         case 5:
-            return SimulationError(f"Output {culprit!r} changed a payload before it was accepted, cycle {cycle}")
+            return broken_rule(culprit, CHANGED, cycle)
         case 6:
-            return SimulationError(f"Output {culprit!r} gave more beats than expected, cycle {cycle}")
+            return broken_rule(culprit, f"gave more than {total} beats", cycle)
         case _:
             return OSError(f"The waveform {plan.waveform_path.decode()!r} cannot be written")

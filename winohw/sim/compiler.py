@@ -158,15 +158,16 @@ def mangle(name: str) -> str:
     )
 
 
-@functools.cache
 def _identify(command: tuple[str, ...]) -> Compiler | None:
-    if shutil.which(command[0]) is None:
-        return None
-    run = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
-    if run.returncode:
-        return None
-    first = (run.stdout.strip().splitlines() or [""])[0]
-    return Compiler(command, first, Path(command[0]).stem == "zig" or "ziglang" in command)
+    path = shutil.which(command[0])
+    version = path and _version(path, command[1:])
+    return Compiler(command, version, Path(path).stem == "zig" or "ziglang" in command) if version else None
+
+
+@functools.cache
+def _version(path: str, arguments: tuple[str, ...]) -> str | None:
+    run = subprocess.run([path, *arguments, "--version"], capture_output=True, text=True, check=False)
+    return None if run.returncode else (run.stdout.strip().splitlines() or ["unknown"])[0]
 
 
 def _zig() -> tuple[str, ...]:

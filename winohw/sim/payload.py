@@ -83,9 +83,13 @@ class PayloadCodec:
 
     def decode_ints(self, beats: Sequence[int]) -> np.ndarray:
         """Integers of ``width`` bits (two's complement or its unsigned reading) to beats."""
+        return self.decode(self.ints_to_words(beats))
+
+    def ints_to_words(self, beats: Sequence[int]) -> np.ndarray:
+        """Integers of ``width`` bits (two's complement or its unsigned reading) to words."""
         mask = 2**self.width - 1
         raw = b"".join((beat & mask).to_bytes(self.words * 8, "little") for beat in beats)
-        return self.decode(np.frombuffer(raw, "<u8").reshape(len(beats), self.words))
+        return np.frombuffer(raw, "<u8").reshape(len(beats), self.words)
 
 
 def words_to_ints(words: np.ndarray) -> list[int]:

@@ -16,6 +16,9 @@ from .stalls import Stalls
 
 _CLOCK_PERIOD = 1e-8  # seconds; only labels the time axis of a waveform
 
+WITHDREW = "withdrew a payload before it was accepted"
+CHANGED = "changed a payload before it was accepted"
+
 
 class SimulationError(Exception):
     """The component broke the rules of its streams, or did not finish."""
@@ -249,8 +252,7 @@ class _Monitor(_End):
     def observe(self, cycle: int, sampled: list[int]) -> None:
         payload, *valid = sampled
         if self._pending is not None and (not all(valid) or payload != self._pending):
-            change = "changed" if all(valid) else "withdrew"
-            raise SimulationError(f"Output {self.port.name!r} {change} a payload before it was accepted, cycle {cycle}")
+            raise broken_rule(self.port.name, CHANGED if all(valid) else WITHDREW, cycle)
         self._pending = None
         if not all(valid):
             return
@@ -261,7 +263,12 @@ class _Monitor(_End):
             self.transferred(cycle)
             self.beats.append(payload)
         elif self.port.has_valid:
-            raise SimulationError(f"Output {self.port.name!r} gave more than {self.total} beats, cycle {cycle}")
+            raise broken_rule(self.port.name, f"gave more than {self.total} beats", cycle)
+
+
+def broken_rule(output: str, deed: str, cycle: int) -> SimulationError:
+    """What is raised when an output breaks the rules of streams."""
+    return SimulationError(f"Output {output!r} {deed}, cycle {cycle}")
 
 
 def describe_progress(streams: Iterable[tuple[str, StreamActivity, int | None]]) -> str:

@@ -16,6 +16,7 @@ from winohw.gateware.descriptor import (
     descriptor_words,
     rows_ahead,
 )
+from winohw.gateware.schedule import tile_row_times
 from winohw.gateware.weight_loader import CONSTANT_BYTES
 from winohw.numerics.formats import Quantized
 from winohw.numerics.golden import transform
@@ -227,15 +228,22 @@ class Job:
         return range(1, min(most, self.config.max_tiles // self.tile_columns) + 1)
 
     def _block_cost(self, rows: int) -> tuple[int, int]:
-        """Approximate cycles with `rows` tile rows a block: passes, and what of the loading they do not hide."""
-        full, rest = divmod(self.total_rows, rows)
-        passes = full * self.group_cycles(rows) + (self.group_cycles(rest) if rest else 0)
-        load = self.step * self.grid_width * self.input_groups * (1 if self.mode == InputMode.DENSE else 4)
-        compute = passes * self.groups * self.output_groups
-        ahead = min(self.slots - rows, rows)
-        hidden = compute * ahead // max(self.total_rows, 1)
-        exposed = load * rows + max(0, load * (self.total_rows - rows) - hidden)
-        return compute + exposed, rows
+        """Cycles with `rows` tile rows a block, but for latencies and the edges of the image."""
+        config, m = self.config, self.tile_size
+        row_beats = config.output_lanes * _ceil(m, config.requantizer_lanes)
+        tile = max(_ceil(config.input_tile, config.output_columns), m * row_beats)
+        freed: list[tuple[int, int]] = []
+        times = tile_row_times(self, freed)
+        end = 0
+        for first in range(0, self.total_rows, rows):
+            size = min(rows, self.total_rows - first)
+            complete = [next(times) for _ in range(size)][-1]
+            # Weights come a row a cycle; what a pass leaves behind has to be drained while the next ones are computed.
+            group = max(self.group_cycles(size), config.group_rows(self.kernel))
+            passes = max(group * self.groups, size * self.tile_columns * tile)
+            end = max(end, complete) + passes * self.output_groups
+            freed.append((first + size, end))
+        return end, rows
 
     @cached_property
     def engine_layer(self) -> ConvLayer:
@@ -430,6 +438,13 @@ class Job:
     def effective_macs(self) -> int:
         """Multiply-accumulates of the direct convolution that the job replaces."""
         return self.layer.geometry.macs * self.images
+
+    @property
+    def used_lanes(self) -> float:
+        """Share of the array's lanes that have a channel, over all groups."""
+        geometry, config = self.layer.geometry, self.config
+        lanes = self.groups * config.input_lanes * self.output_groups * config.output_lanes
+        return self.phases * geometry.channels * geometry.filters / lanes
 
     def array_chunks(self) -> int:
         """Cycles in which the array works: patch chunks of the whole job."""

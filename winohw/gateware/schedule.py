@@ -1,0 +1,47 @@
+"""When the tile rows of a layer stand in the line buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from winohw.gateware.descriptor import InputMode
+
+if TYPE_CHECKING:
+    from winohw.gateware.job import Job
+
+__all__ = ["tile_row_times"]
+
+
+def tile_row_times(job: Job, freed: Sequence[tuple[int, int]]) -> Iterator[int]:
+    """When the last pixel of each tile row is written, and at last when the line buffer's writer is idle again.
+
+    The pixels come without a pause. Time 0 is the cycle in which the engine starts the layer.
+
+    Parameters
+    ----------
+    job : the layer.
+    freed : for each block that has been computed, tile rows released up to then and the cycle of its last chunk. The
+        caller appends a block to it before it asks for a tile row that cannot be written earlier.
+    """
+    n, step, fold = job.config.input_tile, job.step, job.config.fold
+    phases = 1 if job.mode == InputMode.DENSE else 4
+    beats = job.grid_width * phases * job.input_groups
+    # With a fold, the copies of a pixel row are written one after another.
+    lines = [beats if fold == 1 else beats * -(-(n - offset) // step) for offset in range(step)]
+    now, begun, block = 1, 0, 0
+    for _ in range(job.images):
+        for top in range(0, job.grid_height, step):
+            if top // step < job.tile_rows:
+                begun += 1
+                if begun > job.slots:
+                    while freed[block][0] < begun - job.slots:
+                        block += 1
+                    now = max(now, freed[block][1] + 1)
+            now += 1
+            for offset in range(min(step, job.grid_height - top)):
+                now += lines[offset]
+                row = top + offset - (n - 1)
+                if row >= 0 and row % step == 0:
+                    yield now - 1
+    yield now

@@ -236,10 +236,30 @@ def test_early_reads(fold):
 
 
 def test_frees_while_rows_begin():
-    """In the same cycle too, for slots lost would stop the buffer."""
+    """No slot is lost when one is freed in the very cycle in which another is taken."""
     dut = buffer(n=1, steps=(1,))
-    values = layer(dut, step=1, tiles=(120, 1), pads=(0, 0), slots=4)
-    run(dut, values, image(dut, values), pixel_rate=0.8, read_rate=0.7)
+    values = layer(dut, step=1, tiles=(100, 1), pads=(0, 0), slots=6)
+    rng = np.random.default_rng(9)
+    complete = freed = 0
+
+    async def bench(ctx):
+        nonlocal complete, freed
+        for name, value in values.items():
+            ctx.set(getattr(dut, name), value)
+        for cycle in range(600):
+            free = freed < 60 and complete > freed and rng.random() < 0.7
+            ctx.set(dut.start, cycle == 0)
+            ctx.set(dut.i.valid, bool(rng.random() < 0.6))
+            ctx.set(dut.free, free)
+            (done,) = (await ctx.tick().sample(dut.row_done))[2:]
+            freed += free
+            complete += done
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert (freed, complete) == (60, 66)
 
 
 def test_late_reads():

@@ -96,7 +96,9 @@ class Job:
                 f"{config.line_words}"
             )
         if self.block_rows is None:
-            object.__setattr__(self, "block_rows", min(self._block_choices(), key=self._block_cost))
+            object.__setattr__(
+                self, "block_rows", min(self._block_choices(), key=lambda rows: (self._cycles(rows), rows))
+            )
         elif self.block_rows not in self._block_choices():
             raise UnsupportedLayer(
                 f"block_rows must be within 1 ... {max(self._block_choices())} for this layer, not {self.block_rows}"
@@ -227,8 +229,13 @@ class Job:
         most = self.slots if self.slots == self.total_rows else self.slots - self._rows_ahead
         return range(1, min(most, self.config.max_tiles // self.tile_columns) + 1)
 
-    def _block_cost(self, rows: int) -> tuple[int, int]:
-        """Cycles with `rows` tile rows a block, but for latencies and the edges of the image."""
+    @property
+    def estimated_cycles(self) -> int:
+        """Cycles of the job, but for latencies and what the edges of the image save."""
+        return self._cycles(self.block_rows)
+
+    def _cycles(self, rows: int) -> int:
+        """Estimate with `rows` tile rows a block."""
         config, m = self.config, self.tile_size
         row_beats = config.output_lanes * _ceil(m, config.requantizer_lanes)
         tile = max(_ceil(config.input_tile, config.output_columns), m * row_beats)
@@ -243,7 +250,7 @@ class Job:
             passes = max(group * self.groups, size * self.tile_columns * tile)
             end = max(end, complete) + passes * self.output_groups
             freed.append((first + size, end))
-        return end, rows
+        return end
 
     @cached_property
     def engine_layer(self) -> ConvLayer:

@@ -287,7 +287,7 @@ class _Drain:
         self.load = self.taken_column = self.tile_taken = -_HORIZON
         # Rows that left the queue; the oldest of them must have done so before a tile's last column is accepted.
         room = max(1, timing.queue_depth + 1 - job.tile_size - timing.queue_margin)
-        self.left: deque[int] = deque([-_HORIZON] * room, room)
+        self.left: deque[int] = deque([-_HORIZON] * (room + job.tile_size), room + job.tile_size)
         self.row_taken = -_HORIZON
         self.emission = 0  # cycles of the last row in the serializer
         self.frozen: deque[tuple[int, int]] = deque(maxlen=64)  # when an unbuffered pipeline stood still
@@ -350,10 +350,13 @@ class _Drain:
         for beat in range(self.beats):
             now += 1
             if last and beat == self.beats - 1:
-                if self.timing.buffered:
-                    now = max(now, self.left[0] + 3)
                 if self.timing.rests:
                     now = max(now, self.tile_taken + self.job.tile_size)
+                if self.timing.buffered:
+                    # For three cycles the tile before has not been charged yet.
+                    early = max(now, self.left[0] + 3)
+                    late = max(now, self.left[self.job.tile_size] + 3)
+                    now = early if early < self.tile_taken + 3 else late
                 self.tile_taken = now
             now = self._thaw(now)
         self.taken_column = now

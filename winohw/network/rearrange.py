@@ -1,0 +1,277 @@
+"""Other layouts of a layer that give the same results: done by the host, with no arithmetic, where they pay.
+
+* Phases: a layer of stride 2 becomes one of stride 1 with the four input phases as channels. An image of 3 channels
+  fills the lanes better that way, and the pixels that a 1×1 kernel skips need not be sent.
+* Strip: a 1×1 layer does not care where a pixel stands. All pixels of all images become one image of whole tiles.
+* Mosaic: small images stand side by side, their padding shared, so that fewer tiles reach beyond an edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from winohw.algorithm.geometry import ConvGeometry
+from winohw.numerics.layer import ConvLayer
+
+__all__ = ["Arrangement", "Mosaic", "Phases", "Step", "Strip"]
+
+
+class Step(Protocol):
+    """One change of layout.
+
+    Attributes
+    ----------
+    source, source_images : what it is made for.
+    geometry, images : what it gives.
+    """
+
+    source: ConvGeometry
+    source_images: int
+
+    @property
+    def geometry(self) -> ConvGeometry: ...
+    @property
+    def images(self) -> int: ...
+    def weights(self, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The kernels of the new layer."""
+        ...
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        """The images of the new layer."""
+        ...
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The output images of the source from those of the new layer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Input phases as channels: a layer of stride s becomes one of stride 1 on an image that holds its padding.
+
+    Raises
+    ------
+    ValueError
+        The stride is 1.
+    """
+
+    source: ConvGeometry
+    source_images: int
+
+    def __post_init__(self) -> None:
+        if self.source.stride == 1:
+            raise ValueError("a layer of stride 1 has no phases")
+
+    @cached_property
+    def geometry(self) -> ConvGeometry:
+        source, taps = self.source, self.source.effective_kernel
+        height, width = source.out_height + taps - 1, source.out_width + taps - 1
+        return ConvGeometry(height, width, source.effective_channels, source.filters, taps, 1, "valid")
+
+    @property
+    def images(self) -> int:
+        return self.source_images
+
+    def weights(self, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+        return self.source.polyphase_weights(weights)
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        return np.stack([self.source.polyphase_input(image, pad_value) for image in pixels])
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        return pixels
+
+    def __str__(self) -> str:
+        return f"{len(self.source.phases)} phases" if len(self.source.phases) > 1 else "subsampled"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """All pixels of all images of a 1×1 layer in one image of another size; what is left over is filled.
+
+    Raises
+    ------
+    ValueError
+        The layer is not 1×1 with stride 1 and without padding, or the image is too small.
+    """
+
+    source: ConvGeometry
+    source_images: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        source = self.source
+        if (source.kernel, source.stride, *source.pads) != (1, 1, 0, 0, 0, 0):
+            raise ValueError(f"only 1x1 layers of stride 1 without padding make a strip, not {source}")
+        if self.height * self.width < self.count:
+            raise ValueError(f"{self.height}x{self.width} pixels do not hold {self.count}")
+
+    @property
+    def count(self) -> int:
+        """Pixels of all images."""
+        return self.source_images * self.source.height * self.source.width
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        return replace(self.source, height=self.height, width=self.width)
+
+    @property
+    def images(self) -> int:
+        return 1
+
+    def weights(self, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+        return weights
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        channels = self.source.channels
+        strip = np.full((self.height * self.width, channels), pad_value, np.int8)
+        strip[: self.count] = pixels.reshape(-1, channels)
+        return strip.reshape(1, self.height, self.width, channels)
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        source = self.source
+        used = pixels.reshape(-1, source.filters)[: self.count]
+        return used.reshape(self.source_images, source.height, source.width, source.filters)
+
+    def __str__(self) -> str:
+        return f"strip {self.height}×{self.width}"
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Rows × columns images in one, with as much padding between them as either neighbour needs.
+
+    Raises
+    ------
+    ValueError
+        The stride is not 1.
+    """
+
+    source: ConvGeometry
+    source_images: int
+    rows: int
+    columns: int
+
+    def __post_init__(self) -> None:
+        if self.source.stride != 1:
+            raise ValueError(f"only layers of stride 1 make a mosaic, not {self.source}")
+
+    @property
+    def pitch(self) -> tuple[int, int]:
+        """Distance of neighbouring images, in pixels down and across."""
+        pads = self.source.pads
+        return self.source.height + max(pads.top, pads.bottom), self.source.width + max(pads.left, pads.right)
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        down, across = self.pitch
+        source = self.source
+        return replace(
+            source,
+            height=(self.rows - 1) * down + source.height,
+            width=(self.columns - 1) * across + source.width,
+            padding=tuple(source.pads),
+        )
+
+    @property
+    def images(self) -> int:
+        return -(-self.source_images // (self.rows * self.columns))
+
+    def weights(self, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+        return weights
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        geometry = self.geometry
+        shape = (self.images, geometry.height, geometry.width, geometry.channels)
+        mosaic = np.full(shape, pad_value, np.int8)
+        for image, (target, top, left) in zip(pixels, self._places(), strict=False):
+            mosaic[target, top : top + self.source.height, left : left + self.source.width] = image
+        return mosaic
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        height, width = self.source.out_height, self.source.out_width
+        parts = [pixels[n, top : top + height, left : left + width] for n, top, left in self._places()]
+        return np.stack(parts[: self.source_images])
+
+    def _places(self) -> list[tuple[int, int, int]]:
+        """Mosaic, top and left of each image, those that are missing included."""
+        down, across = self.pitch
+        return [
+            (image, row * down, column * across)
+            for image in range(self.images)
+            for row in range(self.rows)
+            for column in range(self.columns)
+        ]
+
+    def __str__(self) -> str:
+        return f"mosaic {self.rows}×{self.columns}"
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Several changes of layout, one after the other; none leaves everything as it is.
+
+    Parameters
+    ----------
+    source : the layer's shape.
+    source_images : images of the batch.
+    steps : each made for what the one before gives.
+
+    Raises
+    ------
+    ValueError
+        A step is made for something else.
+    """
+
+    source: ConvGeometry
+    source_images: int
+    steps: tuple[Step, ...] = ()
+
+    def __post_init__(self) -> None:
+        geometry, images = self.source, self.source_images
+        for step in self.steps:
+            if (step.source, step.source_images) != (geometry, images):
+                raise ValueError(
+                    f"{step} is made for {step.source_images} of {step.source}, not {images} of {geometry}"
+                )
+            geometry, images = step.geometry, step.images
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """Shape of the new layer."""
+        return self.steps[-1].geometry if self.steps else self.source
+
+    @property
+    def images(self) -> int:
+        """Images of the new batch."""
+        return self.steps[-1].images if self.steps else self.source_images
+
+    def layer(self, layer: ConvLayer) -> ConvLayer:
+        """The layer on the new layout; its results are the same integers."""
+        if layer.geometry != self.source:
+            raise ValueError(f"the arrangement is for {self.source}, not {layer.geometry}")
+        weights = layer.weights
+        for step in self.steps:
+            weights = step.weights(weights)
+        return replace(layer, geometry=self.geometry, weights=weights)
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        """The images (images, height, width, channels) on the new layout; `pad_value` is the input's zero point."""
+        for step in self.steps:
+            pixels = step.pixels(pixels, pad_value)
+        return pixels
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The output images (images, out_height, out_width, filters) from those of the new layout."""
+        for step in reversed(self.steps):
+            pixels = step.results(pixels)
+        return pixels
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.steps))

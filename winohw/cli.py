@@ -126,7 +126,7 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
 @click.argument("image", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--filters",
-    default="blur,sharpen,edges,emboss",
+    default=",".join(FILTERS),
     show_default=True,
     help=f"Filters of the built-in bank, comma-separated: {', '.join(FILTERS)}.",
 )
@@ -189,9 +189,11 @@ def run(
         input_lanes=input_lanes,
         output_lanes=output_lanes,
         fold=fold,
-        max_tiles=512,
+        max_tiles=128,
+        drain_tiles=128,
         line_words=4096,
-        requantizer_lanes=min(2, tile_size),
+        requantizer_lanes=min(4, tile_size),
+        output_columns=2 if (tile_size + geometry.kernel - 1) // fold % 2 == 0 else 1,
     )
     console = Console(highlight=False, stderr=as_json)
     if not as_json:

@@ -84,16 +84,18 @@ def _figures(run: LayerRun) -> dict[str, object]:
 def direct_twin(config: EngineConfig, channels: int, filters: int) -> EngineConfig:
     """The engine of direct convolution, m = 1, with as many multipliers as `config` or the next fewer.
 
-    Its lanes are those that waste the fewest on a layer of `channels` and `filters`. Folding is undone.
+    Its lanes are those that take the fewest cycles for a layer of `channels` and `filters`. Folding is undone.
     """
     taps = config.kernel_size**2
     lanes = max(1, config.multipliers // taps)
 
-    def passes(split: tuple[int, int]) -> int:
-        return -(-channels // split[0]) * -(-filters // split[1])
+    def cycles_a_pixel(split: tuple[int, int]) -> int:
+        groups, output_groups = -(-channels // split[0]), -(-filters // split[1])
+        # The row serializer hands on one output channel a cycle.
+        return output_groups * max(groups, split[1])
 
     splits = [(pc, lanes // pc) for pc in range(1, lanes + 1) if lanes % pc == 0]
-    input_lanes, output_lanes = min(splits, key=passes)
+    input_lanes, output_lanes = min(splits, key=cycles_a_pixel)
     return EngineConfig(
         tile_size=1,
         kernel_size=config.kernel_size,

@@ -3,7 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["photograph", "test_images", "trained_resnet20"]
+__all__ = ["cifar10_images", "photograph", "trained_resnet20"]
 
 
 def photograph() -> Path:
@@ -16,6 +16,6 @@ def trained_resnet20() -> Path:
     return Path(str(files(__package__) / "resnet20.npz"))
 
 
-def test_images() -> Path:
+def cifar10_images() -> Path:
     """Path of 32 test images of CIFAR-10 and their labels: ``images`` [32, 32, 32, 3] of bytes and ``labels`` [32]."""
     return Path(str(files(__package__) / "cifar10.npz"))

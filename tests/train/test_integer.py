@@ -95,7 +95,7 @@ def test_bad_files_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         IntegerResNet.load(path)
     path.write_bytes(b"anything")
-    with pytest.raises(ValueError, match="network.npz is no network of winohw"):
+    with pytest.raises(ValueError, match=r"network\.npz is no network of winohw"):
         IntegerResNet.load(path)
     np.savez(path, weights=np.zeros(3))
     with pytest.raises(ValueError, match="it has no description"):

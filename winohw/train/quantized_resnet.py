@@ -51,10 +51,7 @@ class QuantizedResNet20(nn.Module):
             step = 2.0 ** int(self.join_exponents[number])
             x = narrow((y + _shortcut(x, first)) * step, 0, 127) / step
         weights, _ = self._classifier_weights()
-        return functional.linear(x.sum(dim=(2, 3)), weights, self._pixels(x) * self.classifier.bias)
-
-    def _pixels(self, x: Tensor) -> int:
-        return x.shape[2] * x.shape[3]
+        return functional.linear(x.mean(dim=(2, 3)), weights, self.classifier.bias)
 
     def _classifier_weights(self) -> tuple[Tensor, Tensor]:
         """Weights on the grid of int8 with one scale for all, and the scale."""

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from winohw.algorithm.geometry import ConvGeometry
+from winohw.train.latency import Candidate, LatencyTable, MultiplicationCount
+
+LAYER = ConvGeometry(32, 32, 16, 16, 3)
+
+
+def test_multiplications():
+    count = MultiplicationCount(multipliers=36, wide_cost=2.0)
+    assert count.cycles(LAYER, Candidate(None)) == 32 * 32 * 16 * 16 * 9 / 36
+    assert count.cycles(LAYER, Candidate(4)) == 8 * 8 * 16 * 16
+    assert count.cycles(LAYER, Candidate(4, 10)) == 2 * 8 * 8 * 16 * 16
+    strided = ConvGeometry(32, 32, 16, 32, 3, 2, (1, 1, 1, 1))
+    assert count.cycles(strided, Candidate(4)) == 4 * 4 * 4 * 16 * 32  # F(5,2): 4 × 4 tiles of 6 × 6, 4 phases
+
+
+def test_a_table(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"32x32x16->16/1 F4-8bit-tap": 1234, "32x32x16->16/1 direct": 9999.5}))
+    table = LatencyTable.load(path)
+    assert table.cycles(LAYER, Candidate(4, 8, "tap")) == 1234
+    assert table.cycles(LAYER, Candidate(None)) == 9999.5
+    with pytest.raises(KeyError, match="F2-8bit-tap"):
+        table.cycles(LAYER, Candidate(2, 8, "tap"))
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 0}', '{"a": "b"}'])
+def test_a_bad_table_is_refused(tmp_path, content):
+    path = tmp_path / "table.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="positive cycles by layer and candidate"):
+        LatencyTable.load(path)

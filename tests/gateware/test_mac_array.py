@@ -38,7 +38,7 @@ def numbers(bits: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
 def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[dict, np.ndarray, list[int]]:
     """Inputs in every cycle for groups of so many patches, as tight as the array allows.
 
-    Loads of a group begin in the cycle after the swap of the group before; its own swap comes in the cycle after the
+    Loads of a group begin in the cycle after ``swapped`` of the group before; its own swap comes in the cycle after the
     last load, unless the group before it takes longer. Returns the inputs, the sums, and the cycles of the chunks.
     """
     rng = np.random.default_rng(seed)
@@ -66,13 +66,19 @@ def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[d
             chunks[0] = signed_range(dut.v_bits)[0]
         sums.append(dut.model(chunks, kernels[group]))
         waiting = list(kernels[group + 1]) if group + 1 < len(groups) else []
+        swapped = len(columns["i"]) + dut.swap_latency
+
+        def load(probability, waiting=waiting, swapped=swapped):
+            may = waiting and len(columns["i"]) > swapped and rng.random() < probability
+            return waiting.pop(0) if may else None
+
         for k, chunk in enumerate(chunks):
             while k and rng.random() < gap:
-                cycle(kernel=waiting.pop(0) if waiting and rng.random() < 0.5 else None)
+                cycle(kernel=load(0.5))
             at.append(len(columns["i"]))
-            cycle(chunk, k == 0, waiting.pop(0) if k and waiting else None)
-        for kernel in waiting:
-            cycle(kernel=kernel)
+            cycle(chunk, k == 0, load(1))
+        while waiting:
+            cycle(kernel=load(1))
     v, swap = zip(*columns["i"], strict=True)
     columns["i"] = {"v": np.array(v), "swap": np.array(swap)}
     return (
@@ -87,6 +93,7 @@ def check(dut: MacArray, groups: list[int], gap: float, simulate=run_stream) -> 
     inputs, sums, at = schedule(dut, groups, gap, seed=1)
     cycles = len(inputs["i_valid"]) + dut.latency
     swaps = np.append(inputs["i_valid"] & (inputs["i"]["swap"] == 1), np.zeros(dut.latency))
+    swaps = np.roll(swaps, dut.swap_latency)
     inputs["i_valid"] = np.append(inputs["i_valid"], False)
     result = simulate(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles, "swapped": cycles}).outputs
     np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), np.array(at) + dut.latency)
@@ -132,6 +139,21 @@ def test_netlist_equals_model(parameters, family):
 
 def test_sums_modulo():
     check(MacArray(input_tile=3, input_lanes=3, v_bits=8, u_bits=8, sum_bits=10), [2, 4], gap=0.2)
+
+
+def test_latency():
+    sizes = {"input_tile": 3, "v_bits": 8, "u_bits": 8}
+    for changes, latency in (
+        ({}, 4),
+        ({"registered_products": False}, 3),
+        ({"output_lanes": 2}, 4),
+        ({"input_lanes": 2}, 5),
+        ({"input_lanes": 5}, 7),
+        ({"kind": "lut"}, 6),
+    ):
+        dut = MacArray(**sizes | changes)
+        assert dut.latency == latency
+        check(dut, [2, 1], gap=0.3)
 
 
 def test_ice40_dual_shares_cells():

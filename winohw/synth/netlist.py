@@ -127,7 +127,7 @@ def read_netlist(netlist: Mapping[str, Any]) -> tuple[dict[str, str], StageMap]:
     """Types of all cells of a flattened netlist that Yosys wrote as JSON, and their stages.
 
     Registers, memories, multipliers and most adders carry the name of their module through synthesis. Lookup tables
-    do not: they count to the stage whose register, memory or multiplier they feed (to most of them, if they feed
+    do not; they count to the stage whose register, memory or multiplier they feed (to most of them, if they feed
     several); those that feed none, only ports, to the stage that feeds them.
     """
     module = netlist["modules"]["top"]
@@ -155,6 +155,9 @@ def read_netlist(netlist: Mapping[str, Any]) -> tuple[dict[str, str], StageMap]:
         for reader in readers.get(bit, ()):
             feeds[driver].append(reader)
             fed[reader].append(driver)
+    # Registers that Yosys takes out of a read port of a memory have no tag.
+    reads = {name: [other for other in fed[name] if _is_memory(other)] for name in cells if "FF" in cells[name]["type"]}
+    _spread(stages, reads)
     _spread(stages, feeds)
     _spread(stages, fed)
     types = {name: cell["type"] for name, cell in cells.items()}
@@ -193,14 +196,18 @@ def _known_stage(name: str, cell: Mapping[str, Any], scopes: Mapping[str, str]) 
     tags = [tag[len(TAG) :] for tag in cell["attributes"].get("src", "").split("|") if tag.startswith(TAG)]
     if tags:
         return stage_of(max(tags, key=lambda tag: (len(tag), tag)))
-    if _MEMORY.search(name):
-        # Memories lose the tag, but keep a name of the source, with two numbers for the place in the whole.
+    if _is_memory(name):
         scope = name
         while "." in scope:
             scope = scope.rpartition(".")[0]
             if scope in scopes:
                 return scopes[scope]
     return None
+
+
+def _is_memory(name: str) -> bool:
+    """Memories lose their tag, but keep their name in the source, with two numbers for the place in the whole."""
+    return _MEMORY.search(name) is not None
 
 
 def stage_of(module: str) -> str:

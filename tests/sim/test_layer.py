@@ -1,4 +1,5 @@
 # amaranth: UnusedElaboratable=no
+import os
 import time
 from dataclasses import replace
 
@@ -45,6 +46,7 @@ ENGINES = {
         weights="host",
         requantizer="shift",
         requantizer_lanes=2,
+        output_columns=2,
         line_words=70,
         max_tiles=12,
         drain_tiles=3,
@@ -57,6 +59,7 @@ ENGINES = {
         kernels=(1, 2, 3, 4, 5),
         fold=2,
         output_lanes=2,
+        output_columns=3,
         requantizer_lanes=3,
         line_words=200,
         max_tiles=14,
@@ -85,6 +88,7 @@ ENGINES = {
         fold=2,
         profile=Quantized.uniform(8),
         output_lanes=2,
+        output_columns=2,
         line_words=200,
         max_tiles=16,
         drain_tiles=2,
@@ -351,6 +355,11 @@ def test_compare_with_other_pixels_than_the_engine_had(probed):
     assert difference.place["channel"] % 3 == 1
 
 
+def cpu_seconds():
+    """CPU time of this process and of the compilers that it has called."""
+    return sum(os.times()[:4])
+
+
 @pytest.mark.slow
 def test_large_layer_in_two_minutes(tmp_path, monkeypatch, capsys):
     """56×56, 64 to 64 channels, F(4,3) on 144 multipliers: bit-exact, compilation included."""
@@ -360,16 +369,20 @@ def test_large_layer_in_two_minutes(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     layer = random_layer(rng, ConvGeometry(56, 56, 64, 64, 3))
     pixels = random_pixels(rng, layer)
-    began = time.perf_counter()
+    before, began = cpu_seconds(), time.perf_counter()
     simulation = EngineSimulation(config)
     compiled = time.perf_counter()
     run = simulation.run(Job(config, layer), pixels)
     ended = time.perf_counter()
+    spent = cpu_seconds() - before
     with capsys.disabled():
         print(
             f"\n56x56x64->64, {config.describe()}: compiled in {compiled - began:.1f} s, {run.cycles} cycles in "
             f"{ended - compiled:.1f} s ({run.cycles / (ended - compiled) / 1000:.0f} thousand a second), "
-            f"utilisation {run.utilisation:.3f}, {run.effective_macs_per_cycle:.1f} effective MAC a cycle"
+            f"{spent:.1f} s of CPU time in all, utilisation {run.utilisation:.3f}, "
+            f"{run.effective_macs_per_cycle:.1f} effective MAC a cycle"
         )
     np.testing.assert_array_equal(run.pixels, layer.reference(pixels))
-    assert ended - began < 120
+    assert run.utilisation > 0.9
+    # CPU time, lest a busy machine fail the test; on an idle one it is no less than what the clock says.
+    assert spent < 120

@@ -138,6 +138,18 @@ class Adder(wiring.Component):
         return m
 
 
+class Snoop(wiring.Component):
+    """Shows the payload of its input in every cycle, whether valid or not."""
+
+    i: In(stream.Signature(100))
+    o: Out(stream.Signature(100, always_ready=True, always_valid=True))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [self.i.ready.eq(1), self.o.payload.eq(self.i.payload)]
+        return m
+
+
 class Faulty(wiring.Component):
     """Passes beats on, with a fault.
 

@@ -8,7 +8,7 @@ import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
-from stream_parts import Adder, Faulty, Gather, Ripple, Sum
+from stream_parts import Adder, Faulty, Gather, Ripple, Snoop, Sum
 
 from winohw.sim import compiled, compiler
 from winohw.sim.compiled import CompiledSimulation, Waveform, progress_bar
@@ -97,6 +97,13 @@ def test_logic_that_settles_slowly(stalls):
     result = CompiledSimulation(Ripple()).run(**run)
     assert_same(result, run_stream(Ripple(), **run))
     np.testing.assert_array_equal(result.outputs["o"], Ripple.model(values))
+
+
+def test_junk_without_valid():
+    run = {"inputs": {"i": [0] * 40}, "outputs": {"o": None}, "stalls": Stalls(1, i=0.5)}
+    result = CompiledSimulation(Snoop()).run(**run)
+    assert_same(result, run_stream(Snoop(), **run))
+    assert len(set(result.outputs["o"].tolist())) > 50
 
 
 def test_plain_signals_without_clock():

@@ -79,6 +79,13 @@ def test_arrays_of_integers_are_plain():
     np.testing.assert_array_equal(decoded, values)
 
 
+def test_small_integers_in_wide_fields():
+    codec = PayloadCodec(signed(100))
+    values = np.array([-1, 0, -(2**63), 2**63 - 1])
+    assert words_to_ints(codec.encode(values)) == [value % 2**100 for value in values.tolist()]
+    assert codec.decode(codec.encode(values)).tolist() == values.tolist()
+
+
 def test_dictionaries_and_nested_structures():
     codec = PayloadCodec(data.ArrayLayout(PAIR, 3))
     flag, value = np.array([[1, 0, 1]] * 2), np.array([[-64, 63, 0], [1, 2, 3]])

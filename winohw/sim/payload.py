@@ -186,7 +186,7 @@ def _encode(shape: ShapeLike, values: Any, offsets: np.ndarray, words: np.ndarra
 
 
 def _pack(lanes: np.ndarray, offsets: Iterable[int], width: int, words: np.ndarray) -> None:
-    if lanes.dtype == object:
+    if lanes.dtype == object or width > _WORD:
         mask = 2**_WORD - 1
         for lane, offset in zip(lanes.T, offsets, strict=True):
             for start in range(0, width, _WORD):

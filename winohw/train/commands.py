@@ -5,6 +5,7 @@ from pathlib import Path
 from types import ModuleType
 
 import click
+from click.core import ParameterSource
 
 __all__ = ["train"]
 
@@ -36,9 +37,15 @@ def _data(folder: Path):
 def _command() -> str:
     """The command that is running, for the table of results."""
     context = click.get_current_context()
-    parameters = context.params.items()
-    options = [f"--{name.replace('_', '-')} {value}" for name, value in parameters if value is not None]
-    return " ".join(["winohw train", context.info_name or "", *options])
+    parts = ["winohw train", str(context.info_name)]
+    for parameter in context.command.params:
+        value = context.params[parameter.name]
+        if isinstance(parameter, click.Argument):
+            parts.append(value)
+        elif context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+            values = () if value is True else value if isinstance(value, tuple) else (value,)
+            parts.extend((parameter.opts[0], *map(str, values)))
+    return " ".join(parts)
 
 
 _data_option = click.option(
@@ -49,6 +56,9 @@ _results_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("results"),
     help="Folder for checkpoints, logs, networks and results.csv.",
+)
+_torch_images_option = click.option(
+    "--torch-images", type=int, help="Test images for the fake-quantized network, too; all unless told."
 )
 _seed_option = click.option("--seed", default=1, help="Of initial weights, order and augmentation.")
 
@@ -92,11 +102,12 @@ def train() -> None:
 @_seed_option
 @click.option("--epochs", default=30)
 @click.option("--rate", default=0.2, help="Greatest learning rate.")
-def unquantized(data: Path, results: Path, seed: int, epochs: int, rate: float) -> None:
+@click.option("--batch", default=128, help="Images a step.")
+def unquantized(data: Path, results: Path, seed: int, epochs: int, rate: float, batch: int) -> None:
     """Train the unquantized network."""
     experiments = _experiments()
     results.mkdir(parents=True, exist_ok=True)
-    recipe = experiments.Recipe(epochs, rate, bfloat16=True, seed=seed)
+    recipe = experiments.Recipe(epochs, rate, batch=batch, bfloat16=True, seed=seed)
     checkpoint = results / "float.pt"
     _, seconds, accuracy = experiments.train_float(_data(data), recipe, checkpoint, click.echo)
     experiments.append_result(results / "results.csv", "float", None, accuracy, seed, seconds, _command())
@@ -108,12 +119,13 @@ def unquantized(data: Path, results: Path, seed: int, epochs: int, rate: float) 
 @_data_option
 @_results_option
 @_arithmetic_options
-def quantize(row: str, data: Path, results: Path, tile_size: str | None, **options) -> None:
+@_torch_images_option
+def quantize(row: str, data: Path, results: Path, torch_images: int | None, tile_size, **options) -> None:
     """Quantize the unquantized network without retraining; ROW names the result."""
     experiments = _experiments()
     cifar = _data(data)
     network = _quantized(experiments, cifar, results, _arithmetic(experiments, tile_size, **options))
-    _finish(experiments, results, row, network, cifar, 1, 0.0)
+    _finish(experiments, results, row, network, cifar, 1, 0.0, torch_images)
 
 
 @train.command()
@@ -126,7 +138,8 @@ def quantize(row: str, data: Path, results: Path, tile_size: str | None, **optio
 @click.option("--rate", default=0.005, help="Greatest learning rate.")
 @click.option("--batch", default=128, help="Images a step.")
 @click.option("--images", type=int, help="Training images used; all unless told.")
-def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images, tile_size, **options) -> None:
+@_torch_images_option
+def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images, torch_images, tile_size, **options):
     """Train a quantized network, starting from the unquantized one; ROW names the result."""
     experiments = _experiments()
     cifar = _data(data)
@@ -136,7 +149,7 @@ def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images,
         seconds = experiments.tune(network, cifar, recipe, results / f"{row}.pt", click.echo)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    _finish(experiments, results, row, network, cifar, seed, seconds)
+    _finish(experiments, results, row, network, cifar, seed, seconds, torch_images)
 
 
 @train.command()
@@ -153,8 +166,9 @@ def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images,
 @click.option("--epochs", default=2, help="Of the training of the network that was found.")
 @click.option("--rate", default=0.005, help="Greatest learning rate of that.")
 @click.option("--images", type=int, help="Training images of that; all unless told.")
+@_torch_images_option
 def search(
-    row: str, data: Path, results: Path, seed, steps, batch, latency_weight, latency, epochs, rate, images
+    row: str, data: Path, results: Path, seed, steps, batch, latency_weight, latency, epochs, rate, images, torch_images
 ) -> None:
     """Search for a way to compute each layer (wiNAS), then train the network that was found."""
     experiments = _experiments()
@@ -178,7 +192,7 @@ def search(
         click.echo(
             f"{choice.layer:6} {choice.candidate!s:18} {choice.direct_cycles / choice.cycles:5.2f} times as fast"
         )
-    _finish(experiments, results, row, network, cifar, seed, seconds)
+    _finish(experiments, results, row, network, cifar, seed, seconds, torch_images)
 
 
 @train.command()
@@ -212,6 +226,6 @@ def _quantized(experiments: ModuleType, cifar, results: Path, arithmetic):
         raise click.ClickException(str(error)) from error
 
 
-def _finish(experiments: ModuleType, results: Path, row: str, network, cifar, seed: int, seconds: float) -> None:
-    evaluation = experiments.record(results, row, network, cifar, seed, seconds, _command(), click.echo)
+def _finish(experiments: ModuleType, results: Path, row: str, network, cifar, seed, seconds, torch_images) -> None:
+    evaluation = experiments.record(results, row, network, cifar, seed, seconds, _command(), click.echo, torch_images)
     click.echo(f"{evaluation.accuracy:.2f} % of {evaluation.images} test images, in whole numbers")

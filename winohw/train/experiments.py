@@ -1,6 +1,7 @@
 """The steps of an experiment, each from files to files: train, quantize, tune, evaluate."""
 
 import csv
+import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,20 +89,20 @@ def load_float(checkpoint: Path) -> ResNet20:
     network = ResNet20()
     try:
         network.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
-    except (KeyError, TypeError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{checkpoint} is no checkpoint of the unquantized ResNet-20: {error}") from error
+    except (KeyError, TypeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{checkpoint} is no checkpoint of the unquantized ResNet-20") from error
     return network.eval()
 
 
 def quantize(
-    network: ResNet20, data: Cifar10, conv: QuantizedConvFactory, images: int = CALIBRATION_IMAGES
+    network: ResNet20, data: Cifar10, conv: QuantizedConvFactory, images: int | None = None
 ) -> QuantizedResNet20:
-    """Quantize a network without retraining: scales from the first training images.
+    """Quantize a network without retraining: scales from the first ``images`` training images.
 
     The scales of pixels are those that direct convolution would get, whatever the convolutions are, so that all ways to
     compute them start from the same int8 network.
     """
-    samples = to_tensor(data.train_images[:images])
+    samples = to_tensor(data.train_images[: CALIBRATION_IMAGES if images is None else images])
     direct = QuantizedResNet20(Arithmetic().conv)
     direct.load_float(network)
     direct.calibrate(samples)
@@ -167,10 +168,11 @@ def record(
     seconds: float,
     command: str,
     report: Callable[[str], None] = print,
+    torch_images: int | None = None,
 ) -> Evaluation:
     """Export a network, evaluate it in whole numbers on all test images, and add a line to a table of results.
 
-    The fake-quantized network is evaluated, too; it stands beside.
+    The fake-quantized network is evaluated, too, on the first ``torch_images``; it stands beside.
     """
     exported = network.export()
     path = results / f"{row}.npz"
@@ -178,7 +180,7 @@ def record(
     evaluation = evaluate(
         exported, data.test_images, data.test_labels, results / f"{row}-evaluation.csv", report=report
     )
-    fake = accuracy(network, data.test_images, data.test_labels)
+    fake = accuracy(network, data.test_images[:torch_images], data.test_labels[:torch_images])
     append_result(results / "results.csv", row, evaluation.accuracy, fake, seed, seconds, command)
     return evaluation
 

@@ -3,15 +3,15 @@
 import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from amaranth.back import rtlil
 from amaranth.hdl import ClockDomain, Module, Value
-from amaranth.hdl._ir import PortDirection
 from amaranth.lib import wiring
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -63,6 +63,55 @@ class Advance:
     def rate(self) -> float:
         """Cycles a second."""
         return self.cycles / self.seconds if self.seconds else 0.0
+
+
+class _Outcome(IntEnum):
+    """As in ``cxx/harness.h``."""
+
+    RUNNING = 0
+    FINISHED = 1
+    AT_LIMIT = 2
+    QUIET = 3
+    WITHDRAWN = 4
+    CHANGED = 5
+    TOO_MANY = 6
+    NO_FILE = 7
+
+
+class _StreamPlan(ctypes.Structure):
+    _fields_ = [
+        ("is_input", ctypes.c_uint32),
+        ("payload", ctypes.c_uint32),
+        ("valid", ctypes.c_uint32),
+        ("ready", ctypes.c_uint32),
+        ("words", ctypes.c_uint32),
+        ("is_stream", ctypes.c_uint32),
+        ("seed", ctypes.c_uint64),
+        ("threshold", ctypes.c_uint64),
+        ("total", ctypes.c_uint64),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+class _StreamState(ctypes.Structure):
+    _fields_ = [
+        ("count", ctypes.c_uint64),
+        ("first", ctypes.c_uint64),
+        ("last", ctypes.c_uint64),
+        ("stalls", ctypes.c_uint64),
+        ("data", ctypes.c_void_p),
+    ]
+
+
+class _RunPlan(ctypes.Structure):
+    _fields_ = [
+        ("limit", ctypes.c_uint64),
+        ("patience", ctypes.c_uint64),
+        ("idle", ctypes.c_uint64),
+        ("waveform_first", ctypes.c_uint64),
+        ("waveform_last", ctypes.c_uint64),
+        ("waveform_path", ctypes.c_char_p),
+    ]
 
 
 class CompiledSimulation:
@@ -168,14 +217,14 @@ class CompiledSimulation:
             plan = _RunPlan(max_cycles, patience, idle, waveform.first, waveform.last, str(waveform.path).encode())
         values = {name: port.payload.init for name, port in self.ports.items() if port.is_input and not port.is_stream}
         values |= {name: port.codec.encode_one(constants[name], name) for name, port in fixed.items()}
-        with self._model(plans, plan) as model:
+        with closing(_Model(self._functions, plans, plan)) as model:
             for name, value in values.items():
                 if (index := self._index.get(f"{name}.payload")) is not None:
                     model.set(index, self.ports[name].codec.ints_to_words([value]))
             outcome, culprit = model.run(progress)
             states = [model.state(index) for index in range(len(streams))]
             activities = {port.name: _activity(state) for port, state in zip(streams, states, strict=True)}
-            if outcome != _FINISHED:
+            if outcome is not _Outcome.FINISHED:
                 totals = {name: len(buffers[name]) if name in buffers else None for name in activities}
                 reached = describe_progress((name, activity, totals[name]) for name, activity in activities.items())
                 name = streams[culprit].name
@@ -196,7 +245,7 @@ class CompiledSimulation:
             status,
         )
 
-    def _plan(self, port: Port, buffer: np.ndarray | None, stalls: Stalls) -> "_StreamPlan":
+    def _plan(self, port: Port, buffer: np.ndarray | None, stalls: Stalls) -> _StreamPlan:
         pattern = stalls.pattern(port.name, can_stall=port.can_stall)
         return _StreamPlan(
             is_input=port.is_input,
@@ -210,14 +259,6 @@ class CompiledSimulation:
             total=_ENDLESS if buffer is None else len(buffer),
             data=None if buffer is None else buffer.ctypes.data,
         )
-
-    @contextmanager
-    def _model(self, plans: "ctypes.Array[_StreamPlan]", plan: "_RunPlan") -> Iterator["_Model"]:
-        model = _Model(self._functions, plans, plan)
-        try:
-            yield model
-        finally:
-            model.close()
 
 
 @contextmanager
@@ -245,64 +286,23 @@ def _netlist(component: wiring.Component, ports: Mapping[str, Port], waveform: b
     m = Module()
     m.domains += domain
     m.submodules.component = component
-    signals: dict[str, tuple[Value, PortDirection]] = {}
+    signals: dict[str, Value] = {}
     for name, port in ports.items():
-        forth, back = PortDirection.Input, PortDirection.Output
-        if not port.is_input:
-            forth, back = back, forth
         if port.codec.width:
-            signals[f"{name}.payload"] = (port.payload, forth)
+            signals[f"{name}.payload"] = port.payload
         if port.has_valid:
-            signals[f"{name}.valid"] = (port.valid, forth)
+            signals[f"{name}.valid"] = port.valid
         if port.has_ready:
-            signals[f"{name}.ready"] = (port.ready, back)
-    clocked = {"clk": (domain.clk, PortDirection.Input), **signals}
-    return Netlist(rtlil.convert(m, ports=clocked, emit_src=False), tuple(signals), waveform)
-
-
-_FINISHED = 1
-
-
-class _StreamPlan(ctypes.Structure):
-    _fields_ = [
-        ("is_input", ctypes.c_uint32),
-        ("payload", ctypes.c_uint32),
-        ("valid", ctypes.c_uint32),
-        ("ready", ctypes.c_uint32),
-        ("words", ctypes.c_uint32),
-        ("is_stream", ctypes.c_uint32),
-        ("seed", ctypes.c_uint64),
-        ("threshold", ctypes.c_uint64),
-        ("total", ctypes.c_uint64),
-        ("data", ctypes.c_void_p),
-    ]
-
-
-class _StreamState(ctypes.Structure):
-    _fields_ = [
-        ("count", ctypes.c_uint64),
-        ("first", ctypes.c_uint64),
-        ("last", ctypes.c_uint64),
-        ("stalls", ctypes.c_uint64),
-        ("data", ctypes.c_void_p),
-    ]
-
-
-class _RunPlan(ctypes.Structure):
-    _fields_ = [
-        ("limit", ctypes.c_uint64),
-        ("patience", ctypes.c_uint64),
-        ("idle", ctypes.c_uint64),
-        ("waveform_first", ctypes.c_uint64),
-        ("waveform_last", ctypes.c_uint64),
-        ("waveform_path", ctypes.c_char_p),
-    ]
+            signals[f"{name}.ready"] = port.ready
+    # Without a direction, a signal that nothing drives is an input.
+    directed = {name: (signal, None) for name, signal in {"clk": domain.clk, **signals}.items()}
+    return Netlist(rtlil.convert(m, ports=directed, emit_src=False), tuple(signals), waveform)
 
 
 class _Model:
     """One run of a compiled model: ``cxx/harness.h`` for Python."""
 
-    def __init__(self, functions: ctypes.CDLL, plans: "ctypes.Array[_StreamPlan]", plan: _RunPlan):
+    def __init__(self, functions: ctypes.CDLL, plans: ctypes.Array[_StreamPlan], plan: _RunPlan):
         self._functions = functions
         self._plans = plans
         self._handle = functions.winohw_open(plans, len(plans), ctypes.byref(plan))
@@ -327,14 +327,14 @@ class _Model:
         self._functions.winohw_stream(self._handle, index, ctypes.byref(state))
         return state
 
-    def run(self, progress: Callable[[Advance], None] | None) -> tuple[int, int]:
+    def run(self, progress: Callable[[Advance], None] | None) -> tuple[_Outcome, int]:
         """To the end, in slices between which Python sees signals; the outcome and the stream to blame."""
         culprit = ctypes.c_uint32()
         start = time.perf_counter()
-        outcome, cycles = 0, 1000
-        while not outcome:
+        outcome, cycles = _Outcome.RUNNING, 1000
+        while outcome is _Outcome.RUNNING:
             began = time.perf_counter()
-            outcome = self._functions.winohw_run(self._handle, cycles, ctypes.byref(culprit))
+            outcome = _Outcome(self._functions.winohw_run(self._handle, cycles, ctypes.byref(culprit)))
             now = time.perf_counter()
             cycles = max(1000, min(cycles * 4, int(cycles * _SLICE / max(now - began, 1e-6))))
             if progress:
@@ -377,17 +377,17 @@ def _copy(state: _StreamState, words: int) -> np.ndarray:
     return np.ctypeslib.as_array(source, (state.count, words)).copy()
 
 
-def _failure(outcome: int, cycle: int, culprit: str, total: int | None, reached: str, plan: _RunPlan) -> Exception:
+def _failure(outcome: _Outcome, cycle: int, culprit: str, total: int | None, reached: str, plan: _RunPlan) -> Exception:
     match outcome:
-        case 2:
+        case _Outcome.AT_LIMIT:
             return SimulationError(f"Not finished after {plan.limit} cycles: {reached}")
-        case 3:
+        case _Outcome.QUIET:
             return SimulationError(f"No stream moved for {plan.patience} cycles: {reached}")
-        case 4:
+        case _Outcome.WITHDRAWN:
             return broken_rule(culprit, WITHDREW, cycle)
-        case 5:
+        case _Outcome.CHANGED:
             return broken_rule(culprit, CHANGED, cycle)
-        case 6:
+        case _Outcome.TOO_MANY:
             return broken_rule(culprit, f"gave more than {total} beats", cycle)
         case _:
             return OSError(f"The waveform {plan.waveform_path.decode()!r} cannot be written")

@@ -93,7 +93,7 @@ def test_accumulators_of_the_quantized_profile():
 def test_channels_that_the_accumulators_allow():
     config = EngineConfig(kernels=(1, 3, 5), input_lanes=4, max_products=9 * 64)
     assert [config.max_groups(kernel) for kernel in config.kernels] == [144, 16, 5]
-    assert EngineConfig(max_products=1).max_groups(3) == 1
+    assert EngineConfig(max_products=9).max_groups(3) == 1
     assert config.limits().max_groups == (144, 16, 5)
 
 
@@ -213,6 +213,11 @@ def test_describe():
             )
         ),
         ({"max_products": -1}, ValueError, "max_products must be at least 1, not -1"),
+        (
+            {"input_lanes": 2, "kernels": (3, 4), "max_products": 31},
+            ValueError,
+            "max_products must be at least 32, one group of input channels, not 31",
+        ),
         ({"fold": 4}, ValueError, "fold must divide the input tile 6, not 4"),
         ({"output_columns": 4}, ValueError, "output_columns must divide the 6 columns a cycle, not 4"),
         ({"fold": 3, "output_columns": 3}, ValueError, "output_columns must divide the 2 columns a cycle, not 3"),

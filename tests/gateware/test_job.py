@@ -370,6 +370,14 @@ def test_refuses_rows_that_do_not_fit():
     Job(EngineConfig(line_words=8), layer(8, 8, 2, 1, 3))
 
 
+def test_refuses_the_other_requantization():
+    for requantizer, other in (("tflite", "shift"), ("shift", "tflite")):
+        config = replace(ENGINES[0], requantizer=requantizer)
+        with pytest.raises(UnsupportedLayer) as caught:
+            Job(config, layer(8, 8, 1, 1, 3, config=replace(config, requantizer=other)))
+        assert str(caught.value) == f"the layer's requantization is {other!r}, this engine's {requantizer!r}"
+
+
 def test_refuses_block_sizes():
     config = EngineConfig(max_tiles=7, line_words=4096)
     unsupported("block_rows must be within 1 ... 3 for this layer, not 4", config, height=32, block_rows=4)

@@ -21,27 +21,48 @@ class EngineConfig:
 
     Parameters
     ----------
-    tile_size: m of F(m x m, r x r) for the main kernel; 1 is direct convolution.
-    kernel_size: r of the main kernel; n = m + r - 1 is at most 8.
-    kernels: all kernel sizes on offer at run time, each with the tile size n + 1 - r; default only `kernel_size`.
-        More than one needs integer points.
-    points: Toom-Cook points, as `winohw.algorithm.toomcook.winograd` takes them; default: its own.
-    matrices: matrices of the user (learned ones) in place of points, for one kernel.
-    profile: `Exact()`, or a `Quantized` whose widths and rounding the hardware has; the shifts come with each layer.
-    weights: "chip", kernels are transformed by the engine, or "host", they arrive transformed.
-    input_lanes: Pc, input channels a cycle.
-    output_lanes: Pk, output channels a cycle.
-    fold: cycles a patch; divides n. The array has n * n * Pc * Pk / fold multipliers.
-    max_tiles: tiles a block that the accumulators hold.
-    line_words: words of each line buffer bank; a word holds one pixel of one patch, Pc channels.
-    drain_tiles: tiles that wait between accumulators and output transform.
-    output_columns: columns of a tile that the output transform takes a cycle; divides n / fold.
-    max_products: most products of one output (channels * r * r), which bounds the accumulators' width.
-    requantizer: "tflite" (multiplier and shift) or "shift".
-    requantizer_lanes: pixels a cycle; at most the largest tile size.
-    dimension_bits: width of sizes and counts, 4 to 16.
-    family: "generic", "ecp5" or "ice40": what multipliers and memories are made of.
-    multiplier: kind of the multipliers, see `winohw.gateware.multiplier`; default: that of the family.
+    tile_size : int
+        m of F(m×m, r×r) for the main kernel; 1 is direct convolution.
+    kernel_size : int
+        r of the main kernel; n = m + r - 1 is at most 8.
+    kernels : iterable of int
+        All kernel sizes on offer at run time, each with the tile size n + 1 - r; only `kernel_size` unless told. More
+        than one needs integer points.
+    points : tuple, optional
+        Toom-Cook points, as `winohw.algorithm.toomcook.winograd` takes them; None: its own.
+    matrices : Winograd, optional
+        Matrices of the user (learned ones) in place of sizes and points, for one kernel.
+    profile : Exact or Quantized
+        The arithmetic. Of a `Quantized` the hardware has the widths and the rounding; the shifts come with each layer.
+    weights : str
+        "chip": kernels are transformed by the engine; "host": they arrive transformed.
+    input_lanes : int
+        Pc, input channels a cycle, 1 or more.
+    output_lanes : int
+        Pk, output channels a cycle, 1 or more.
+    fold : int
+        Cycles a patch; divides n. The array has n·n·Pc·Pk / fold multipliers.
+    max_tiles : int
+        Tiles a block that the accumulators hold, 1 or more.
+    line_words : int
+        Words of each line buffer bank, 1 … 65536; a word holds one pixel of one patch, Pc channels.
+    drain_tiles : int
+        Tiles that wait between accumulators and output transform, 1 or more.
+    output_columns : int
+        Columns of a tile that the output transform takes a cycle; divides n / fold.
+    max_products : int
+        Most products of one output (channels · r · r), which bounds the accumulators' width; at least those of one
+        group of input channels with the largest kernel.
+    requantizer : str
+        "tflite" (multiplier and shift) or "shift".
+    requantizer_lanes : int
+        Pixels a cycle, 1 … largest tile size.
+    dimension_bits : int
+        Width of sizes and counts, 4 … 16.
+    family : str
+        "generic", "ecp5" or "ice40": what multipliers and memories are made of.
+    multiplier : str
+        Kind of the multipliers, see `winohw.gateware.multiplier`; that of the family unless told.
 
     Raises
     ------
@@ -107,6 +128,11 @@ class EngineConfig:
         if self.columns % self.output_columns:
             raise ValueError(
                 f"output_columns must divide the {self.columns} columns a cycle, not {self.output_columns}"
+            )
+        least = kernels[-1] ** 2 * self.input_lanes
+        if self.max_products < least:
+            raise ValueError(
+                f"max_products must be at least {least}, one group of input channels, not {self.max_products}"
             )
         for name, allowed in (
             ("weights", ("chip", "host")),
@@ -240,7 +266,7 @@ class EngineConfig:
 
     def max_groups(self, kernel: int) -> int:
         """Most groups of Pc input channels with a kernel, so that the accumulators cannot overflow."""
-        return max(1, self.max_products // (kernel**2 * self.input_lanes))
+        return self.max_products // (kernel**2 * self.input_lanes)
 
     @property
     def u_bytes(self) -> int:
@@ -251,6 +277,10 @@ class EngineConfig:
     def weight_bytes(self) -> int:
         """Bytes a beat of the weight stream: a kernel row, or a row of transformed weights."""
         return max(self.kernels) if self.weights == "chip" else self.input_tile * self.u_bytes
+
+    def row_bytes(self, kernel: int) -> int:
+        """Bytes of a kernel row that count: what a beat holds beyond the kernel is filling."""
+        return kernel if self.weights == "chip" else self.weight_bytes
 
     def kernel_rows(self, kernel: int) -> int:
         """Beats of one kernel."""

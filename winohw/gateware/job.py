@@ -18,9 +18,10 @@ from winohw.gateware.descriptor import (
 )
 from winohw.gateware.schedule import tile_row_times
 from winohw.gateware.weight_loader import CONSTANT_BYTES
-from winohw.numerics.formats import Quantized
+from winohw.numerics.formats import Profile, Quantized
 from winohw.numerics.golden import transform
 from winohw.numerics.layer import ConvLayer
+from winohw.numerics.requantize import Requantization, ShiftRequantization
 
 __all__ = ["Job", "UnsupportedLayer"]
 
@@ -39,22 +40,30 @@ class Job:
 
     Parameters
     ----------
-    config : the engine's configuration.
-    layer : the layer.
-    images : images of the batch, 1 or more. Tile rows of several images may share a block.
-    profile : the numerics; for a quantized engine it holds the shift tables.
-    block_rows : tile rows a block; by default the number that takes the fewest cycles.
+    config : EngineConfig
+        The engine.
+    layer : ConvLayer
+        The layer.
+    images : int
+        Images of the batch, 1 or more. Tile rows of several images may share a block.
+    profile : Exact or Quantized, optional
+        The arithmetic; for a quantized engine it holds the shift tables, an exact one needs none.
+    block_rows : int, optional
+        Tile rows a block; None: the number that takes the fewest cycles.
 
     Raises
     ------
     UnsupportedLayer
-        A limit of the instance is in the way: kernel, channels, tiles a block, line buffer.
+        A limit of the instance is in the way: kernel, channels, tiles a block, line buffer, kind of
+        requantization.
+    ValueError
+        There is no image, or the profile is not that of the engine.
     """
 
     config: EngineConfig
     layer: ConvLayer
     images: int = 1
-    profile: object = None
+    profile: Profile | None = None
     block_rows: int | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +73,9 @@ class Job:
             object.__setattr__(self, "profile", self.config.exact_profile())
         self.config.check_profile(self.profile)
         config = self.config
+        kind = "tflite" if isinstance(self.layer.requantization, Requantization) else "shift"
+        if kind != config.requantizer:
+            raise UnsupportedLayer(f"the layer's requantization is {kind!r}, this engine's {config.requantizer!r}")
         sizes = {
             "images": self.images,
             "height": self.layer.geometry.height,
@@ -97,11 +109,11 @@ class Job:
             )
         if self.block_rows is None:
             object.__setattr__(
-                self, "block_rows", min(self._block_choices(), key=lambda rows: (self._cycles(rows), rows))
+                self, "block_rows", min(self.block_choices, key=lambda rows: (self.estimate_cycles(rows), rows))
             )
-        elif self.block_rows not in self._block_choices():
+        elif self.block_rows not in self.block_choices:
             raise UnsupportedLayer(
-                f"block_rows must be within 1 ... {max(self._block_choices())} for this layer, not {self.block_rows}"
+                f"block_rows must be within 1 ... {max(self.block_choices)} for this layer, not {self.block_rows}"
             )
 
     # --- shape ---------------------------------------------------------------------------------------------------
@@ -225,28 +237,34 @@ class Job:
         """Tile rows that must have begun for the one before them to be complete; they need slots too."""
         return min(rows_ahead(self.config.input_tile, self.step), self.tile_rows - 1)
 
-    def _block_choices(self) -> range:
+    @property
+    def block_choices(self) -> range:
+        """Tile rows a block that line buffer and accumulators allow."""
         most = self.slots if self.slots == self.total_rows else self.slots - self._rows_ahead
         return range(1, min(most, self.config.max_tiles // self.tile_columns) + 1)
 
     @property
     def estimated_cycles(self) -> int:
         """Cycles of the job, but for latencies and what the edges of the image save."""
-        return self._cycles(self.block_rows)
+        return self.estimate_cycles(self.block_rows)
 
-    def _cycles(self, rows: int) -> int:
-        """Estimate with `rows` tile rows a block."""
+    def estimate_cycles(self, rows: int, weight_bandwidth: float | None = None) -> int:
+        """The same with `rows` tile rows a block, and at most so many bytes of kernels a cycle."""
         config, m = self.config, self.tile_size
         row_beats = config.output_lanes * _ceil(m, config.requantizer_lanes)
         tile = max(_ceil(config.input_tile, config.output_columns), m * row_beats)
+        # Weights come a row a cycle, or as fast as the memory can.
+        supply = config.group_rows(self.kernel)
+        if weight_bandwidth is not None:
+            supply = max(supply, int(supply * config.row_bytes(self.kernel) / weight_bandwidth))
         freed: list[tuple[int, int]] = []
         times = tile_row_times(self, freed)
         end = 0
         for first in range(0, self.total_rows, rows):
             size = min(rows, self.total_rows - first)
             complete = [next(times) for _ in range(size)][-1]
-            # Weights come a row a cycle; what a pass leaves behind has to be drained while the next ones are computed.
-            group = max(self.group_cycles(size), config.group_rows(self.kernel))
+            # What the last pass leaves behind has to be drained while the next ones are computed.
+            group = max(self.group_cycles(size), supply)
             passes = max(group * self.groups, size * self.tile_columns * tile)
             end = max(end, complete) + passes * self.output_groups
             freed.append((first + size, end))
@@ -272,7 +290,7 @@ class Job:
 
     # --- what goes in --------------------------------------------------------------------------------------------
     @cached_property
-    def requantization(self):
+    def requantization(self) -> Requantization | ShiftRequantization:
         """Constants of the output channels as the engine applies them."""
         return self.layer.requantization_for(self.config.winograd(self.kernel), self.profile)
 
@@ -352,7 +370,7 @@ class Job:
         table = np.zeros((self.output_groups * self.config.output_lanes, CONSTANT_BYTES), np.uint8)
         bias = np.ascontiguousarray(requantization.bias, "<i4").view(np.uint8).reshape(filters, 4)
         table[:filters, 0:4] = bias
-        if hasattr(requantization, "multiplier"):
+        if isinstance(requantization, Requantization):
             multiplier = np.ascontiguousarray(requantization.multiplier, "<i4").view(np.uint8).reshape(filters, 4)
             table[:filters, 4:8] = multiplier
         table[:filters, 8] = requantization.shift.astype(np.int8).view(np.uint8)

@@ -12,7 +12,6 @@ from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 
-from winohw.gateware.config import EngineConfig
 from winohw.gateware.job import Job
 from winohw.gateware.schedule import tile_row_times
 from winohw.gateware.timing import EngineTiming, engine_timing
@@ -54,7 +53,7 @@ class LayerCost:
         """Bytes of weights a cycle that keep the array at work: those of a group in the cycles it computes on it."""
         job = self.job
         rows = min(job.block_rows, job.total_rows)
-        group = job.config.group_rows(job.kernel) * _row_bytes(job.config, job.kernel)
+        group = job.config.group_rows(job.kernel) * job.config.row_bytes(job.kernel)
         return group / job.group_cycles(rows)
 
     @property
@@ -97,7 +96,7 @@ def layer_cost(job: Job, *, weight_bandwidth: float | None = None) -> LayerCost:
     cycles = replay.run()
     geometry, config = job.layer.geometry, job.config
     lanes = config.input_lanes * job.input_groups
-    kernels = config.group_rows(job.kernel) * _row_bytes(config, job.kernel) * job.groups
+    kernels = config.group_rows(job.kernel) * config.row_bytes(job.kernel) * job.groups
     constants = CONSTANT_BYTES * config.output_lanes
     return LayerCost(
         job,
@@ -110,11 +109,6 @@ def layer_cost(job: Job, *, weight_bandwidth: float | None = None) -> LayerCost:
         pixel_bytes=job.images * job.used_height * job.used_width * lanes,
         output_bytes=geometry.outputs * job.images,
     )
-
-
-def _row_bytes(config: EngineConfig, kernel: int) -> int:
-    """Bytes of a kernel row that count: those of the weight stream's beat beyond the kernel are filling."""
-    return kernel if config.weights == "chip" else config.weight_bytes
 
 
 class _Replay:
@@ -218,7 +212,7 @@ class _Weights:
             share = Fraction(bandwidth).limit_denominator(1000)
             self.unit = share.numerator * timing.constant_beats
             cycle = share.denominator * timing.constant_beats
-            self.row_time = cycle * _row_bytes(config, job.kernel)
+            self.row_time = cycle * config.row_bytes(job.kernel)
             self.constant_time = share.denominator * CONSTANT_BYTES
 
     def _beat(self, now: int, time: int) -> int:

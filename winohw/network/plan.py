@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -93,7 +93,10 @@ def plan_layer(
             except UnsupportedLayer as error:
                 refused = refused or error
                 continue
-            estimate = job.estimated_cycles * (images // split)
+            if weight_bandwidth is not None:
+                rows = min(job.block_choices, key=lambda rows: job.estimate_cycles(rows, weight_bandwidth))
+                job = replace(job, block_rows=rows)
+            estimate = job.estimate_cycles(job.block_rows, weight_bandwidth) * (images // split)
             found.append((estimate, len(arrangement.steps), len(found), arrangement, job))
     if not found:
         raise refused

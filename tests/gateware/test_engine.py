@@ -38,7 +38,7 @@ def expected(job, pixels):
     return model
 
 
-def run(config, tasks, stalls=None, max_cycles=60_000):
+def run(config, tasks, stalls=None, max_cycles=12_000):
     """Runs tasks one after another on one engine and checks what comes; the result.
 
     A task is a job with its pixels, or a malformed descriptor, an array of words.

@@ -78,6 +78,7 @@ def test_tiny_design_on_ice40():
     assert {event.total for event in events} == {5}
     assert ends[2].text == report.total.words()
     assert ends[3].text == f"{report.placements[0].frequency:.1f} MHz"
+    assert "pass flatten" in [event.text for event in events if event.number == 3]
     notes = [event.text for event in events if event.state == "note" and event.number == 4]
     assert notes[0] == "packing"
     assert "placing" in notes
@@ -140,7 +141,7 @@ def test_seed_that_fails_is_reported(tmp_path):
 
 
 def test_yosys_that_fails(tmp_path):
-    with pytest.raises(ToolError, match=r"(?s)^yosys failed with status 1, log in .*ERROR: .*no_such_command"):
+    with pytest.raises(ToolError, match=r"^yosys failed: ERROR: .*no_such_command.* \(log in "):
         synthesize(Tiny(), "ice40up5k", synthesis=SynthesisOptions(after_read=("no_such_command",)), folder=tmp_path)
 
 
@@ -183,6 +184,11 @@ def test_engine_of_a_configuration(monkeypatch):
     report = synthesize(config, "ice40up5k", seeds=())
     assert report.description == config.describe()
     assert report.total == synthesize(Tiny(), "ice40up5k", seeds=()).total
+
+
+def test_engine_of_another_family():
+    with pytest.raises(ValueError, match=r"^An engine of family 'ecp5' cannot be built for iCE40UP5K$"):
+        synthesize(EngineConfig(tile_size=2, fold=4, family="ecp5"), "ice40up5k", seeds=())
 
 
 @pytest.mark.parametrize(

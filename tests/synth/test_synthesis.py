@@ -5,7 +5,7 @@ from tiny_design import Tiny
 from winohw.gateware.multiplier import Multiplier
 from winohw.synth.parts import find_part
 from winohw.synth.pins import PinWrap
-from winohw.synth.synthesis import SynthesisOptions, rtlil_of, synthesis_script
+from winohw.synth.synthesis import SynthesisOptions, activity, rtlil_of, synthesis_script
 
 ECP5, ICE40, GOWIN = (find_part(name) for name in ("LFE5U-85F", "iCE40UP5K", "GW2A-18"))
 PLAIN = SynthesisOptions()
@@ -56,3 +56,15 @@ def test_dsp_is_refused_beside_instances():
     assert "synth_ice40 -top top -dsp" in synthesis_script(
         rtlil_of(PinWrap(Multiplier(16, 16, "generic"))), ICE40, SynthesisOptions(flags=("-dsp",))
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("2.5. Executing FLATTEN pass (flatten design).", "pass flatten"),
+        ("2.41.13. Executing ABC9_EXE pass (run abc9).", "pass abc9_exe"),
+        ("Finding identical cells in module `\\top'.", None),
+    ],
+)
+def test_activity(line, words):
+    assert activity(line) == words

@@ -194,14 +194,22 @@ def test_failure_quotes_errors(places, tmp_path):
     with pytest.raises(ToolError) as caught:
         tool.run([], tmp_path, "log")
     assert (caught.value.status, caught.value.errors) == (3, ("ERROR: no such cell",))
-    assert str(caught.value) == f"yosys failed with status 3, log in {tmp_path / 'log'}\n  ERROR: no such cell"
+    assert str(caught.value) == f"yosys failed: ERROR: no such cell (log in {tmp_path / 'log'})"
 
 
-def test_failure_without_errors_quotes_the_end(places, tmp_path):
-    tool = failing(places, 'print("\\n".join("abcdefgh"))\nsys.exit(1)')
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ("sys.exit(7)", "failed with status 7 after printing 'two'"),
+        ("__import__('os').kill(__import__('os').getpid(), 9)", "was ended by signal 9 after printing 'two'"),
+    ],
+)
+def test_failure_without_errors_quotes_the_end(places, tmp_path, end, reason):
+    tool = failing(places, f'print("one")\nprint("  two")\nprint("", flush=True)\n{end}')
     with pytest.raises(ToolError) as caught:
         tool.run([], tmp_path, "log")
-    assert caught.value.errors == ("d", "e", "f", "g", "h")
+    assert caught.value.errors == ()
+    assert caught.value.reason == reason
 
 
 def test_too_slow(places, tmp_path):

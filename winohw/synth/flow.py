@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amaranth.lib import wiring
@@ -20,7 +20,6 @@ from winohw.synth.pins import PinWrap
 from winohw.synth.place import (
     Placement,
     PlaceOptions,
-    activity,
     place_command,
     place_key,
     read_report,
@@ -175,7 +174,7 @@ def synthesize(
         raise ValueError(f"jobs must be at least 1, not {jobs!r}")
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must differ from each other, not {list(seeds)!r}")
-    component, description = _component(design)
+    component, description = _component(design, part)
     store = Cache()
     steps = _Steps(3 + len(seeds), progress)
 
@@ -196,7 +195,7 @@ def synthesize(
             key = synthesis_key(text, script, tools[0])
             found = store.get(key) if cache else None
             if found is None:
-                found = run_synthesis(text, script, tools[0], build)
+                found = run_synthesis(text, script, tools[0], build, step.note)
                 store.put(key, found)
             else:
                 step.cached = True
@@ -208,9 +207,11 @@ def synthesize(
 
         excess = (total + wrapper).excess(part)
         commands = {seed: place_command(part, seed, frequency, len(netlist.stage_map.cells), place) for seed in seeds}
-        placements = (
-            [] if excess else _place(netlist, part, commands, tools[-1], build, steps, store, place, jobs, cache)
-        )
+        placements = []
+        if not excess:
+            write_inputs(netlist.text, part, build)
+            placer = _Placer(netlist, commands, tools[-1], build, place.timeout, steps, store, cache)
+            placements = placer.place(jobs)
 
     return Report(
         component=type(component).__name__,
@@ -233,9 +234,11 @@ def synthesize(
     )
 
 
-def _component(design: wiring.Component | EngineConfig) -> tuple[wiring.Component, str]:
+def _component(design: wiring.Component | EngineConfig, part: Part) -> tuple[wiring.Component, str]:
     """The component to build, and its configuration in words."""
     if isinstance(design, EngineConfig):
+        if design.family not in ("generic", part.family.gateware):
+            raise ValueError(f"An engine of family {design.family!r} cannot be built for {part.name}")
         return _engine(design), design.describe()
     if not isinstance(design, wiring.Component):
         raise TypeError(f"A component or an EngineConfig is needed, not {design!r}")
@@ -258,63 +261,60 @@ def _build_folder(folder: Path | None) -> Iterator[Path]:
         yield folder
 
 
-def _place(
-    netlist: Netlist,
-    part: Part,
-    commands: Mapping[int, Sequence[str]],
-    nextpnr: Tool,
-    build: Path,
-    steps: _Steps,
-    store: Cache,
-    options: PlaceOptions,
-    jobs: int,
-    cache: bool,
-) -> list[Placement]:
-    """Results of all seeds, `jobs` at a time."""
-    write_inputs(netlist.text, part, build)
-    stop = threading.Event()
+@dataclass
+class _Placer:
+    """Places and routes a netlist with one seed or several."""
 
-    def one(number: int, seed: int) -> Placement:
-        with steps.step(number, f"seed {seed}") as step:
-            key = place_key(netlist.text, commands[seed], nextpnr)
-            found = store.get(key) if cache else None
-            if found is not None:
-                entry = json.loads(found)
-                placement = read_report(entry["report"], netlist.stage_map, seed, entry["seconds"])
-                step.cached, step.seconds = True, placement.seconds
+    netlist: Netlist
+    commands: Mapping[int, Sequence[str]]
+    nextpnr: Tool
+    folder: Path
+    timeout: float | None
+    steps: _Steps
+    store: Cache
+    cache: bool
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def place(self, jobs: int) -> list[Placement]:
+        """Results of all seeds, `jobs` at a time."""
+        with ThreadPoolExecutor(max_workers=jobs) as pool:
+            futures = [pool.submit(self.place_seed, number, seed) for number, seed in enumerate(self.commands, start=4)]
+            try:
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
+                return [future.result() for future in futures]
+            except BaseException:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def place_seed(self, number: int, seed: int) -> Placement:
+        """Step `number`: the result of one seed, from the cache if it is there."""
+        with self.steps.step(number, f"seed {seed}") as step:
+            key = place_key(self.netlist.text, self.commands[seed], self.nextpnr)
+            found = self.store.get(key) if self.cache else None
+            if found is None:
+                placement = self.run(key, seed, step)
             else:
-                placement = run(key, seed, step)
+                entry = json.loads(found)
+                placement = read_report(entry["report"], self.netlist.stage_map, seed, entry["seconds"])
+                step.cached, step.seconds = True, placement.seconds
             step.result = placement.failure or f"{placement.frequency:.1f} MHz"
         return placement
 
-    def run(key: str, seed: int, step: _Step) -> Placement:
-        def listen(line: str) -> None:
-            if words := activity(line):
-                step.note(words)
-
-        began = time.monotonic()
+    def run(self, key: str, seed: int, step: _Step) -> Placement:
+        """The result of running nextpnr."""
+        began, command = time.monotonic(), self.commands[seed]
         try:
             report = run_place(
-                seed, commands[seed], nextpnr, build, timeout=options.timeout, listener=listen, stop=stop
+                seed, command, self.nextpnr, self.folder, timeout=self.timeout, notify=step.note, stop=self.stop
             )
         except ToolError as error:
             seconds = round(time.monotonic() - began, 2)
-            failure = "took too long" if error.status is None else "; ".join(error.errors)
-            return Placement(seed, seconds=seconds, failure=failure)
+            return Placement(seed, seconds=seconds, failure=error.reason)
         seconds = round(time.monotonic() - began, 2)
-        store.put(key, json.dumps({"report": report, "seconds": seconds}))
-        return read_report(report, netlist.stage_map, seed, seconds)
-
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        futures = [pool.submit(one, number, seed) for number, seed in enumerate(commands, start=4)]
-        try:
-            for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-                future.result()
-            return [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+        self.store.put(key, json.dumps({"report": report, "seconds": seconds}))
+        return read_report(report, self.netlist.stage_map, seed, seconds)
 
 
 def _notes(part: Part, total: Resources, placements: Sequence[Placement]) -> Iterator[str]:
@@ -324,6 +324,6 @@ def _notes(part: Part, total: Resources, placements: Sequence[Placement]) -> Ite
             "they are registered on both sides."
         )
     reached = [placement for placement in placements if placement.critical_path is not None]
-    best = max(reached, key=lambda placement: placement.frequency, default=None)
-    if best is not None and set(best.critical_path.stages) == {WRAPPER}:
+    best = max(reached, key=lambda placement: placement.frequency or 0.0, default=None)
+    if best is not None and best.critical_path is not None and set(best.critical_path.stages) == {WRAPPER}:
         yield "The registers at the ports limit the clock, not the component."

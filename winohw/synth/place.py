@@ -12,7 +12,7 @@ from winohw.synth.cache import digest
 from winohw.synth.netlist import StageMap
 from winohw.synth.parts import Part
 from winohw.synth.pins import PinWrap
-from winohw.synth.toolchain import LineListener, Tool
+from winohw.synth.toolchain import LineListener, Tool, telling
 
 __all__ = [
     "ROUTERS",
@@ -233,17 +233,18 @@ def run_place(
     folder: Path,
     *,
     timeout: float | None = None,
-    listener: LineListener | None = None,
+    notify: LineListener | None = None,
     stop: threading.Event | None = None,
 ) -> str:
-    """Run nextpnr in `folder`, where `write_inputs` was; its report as JSON.
+    """Run nextpnr in `folder`, where `write_inputs` was; its report as JSON. `notify` gets a few words on what it is
+    at, whenever that changes.
 
     Raises
     ------
     ToolError
         If nextpnr fails, takes longer than `timeout` seconds, or `stop` is set.
     """
-    nextpnr.run(command, folder, f"nextpnr_{seed}.log", listener, timeout, stop)
+    nextpnr.run(command, folder, f"nextpnr_{seed}.log", telling(activity, notify), timeout, stop)
     return (folder / f"report_{seed}.json").read_text(encoding="utf-8")
 
 

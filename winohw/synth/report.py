@@ -105,7 +105,7 @@ class Report:
     def best(self) -> Placement | None:
         """The placement with the fastest clock, or None."""
         done = [placement for placement in self.placements if placement.frequency is not None]
-        return max(done, key=lambda placement: placement.frequency, default=None)
+        return max(done, key=lambda placement: placement.frequency or 0.0, default=None)
 
     @property
     def frequency(self) -> float | None:

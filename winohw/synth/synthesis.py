@@ -11,11 +11,12 @@ from winohw.synth.cache import digest
 from winohw.synth.netlist import TAG, Resources, StageMap, count_stages, read_netlist, stage_of
 from winohw.synth.parts import Part
 from winohw.synth.pins import PINS, PinWrap
-from winohw.synth.toolchain import LineListener, Tool
+from winohw.synth.toolchain import LineListener, Tool, telling
 
-__all__ = ["Netlist", "SynthesisOptions", "netlist_of", "rtlil_of", "run_synthesis", "synthesis_script"]
+__all__ = ["Netlist", "SynthesisOptions", "activity", "netlist_of", "rtlil_of", "run_synthesis", "synthesis_script"]
 
 _TOP = "top"
+_PASS = re.compile(r"[\d.]+ Executing (\w+) pass")
 _MODULE = re.compile(r"^module \\(\S+)$", re.MULTILINE)
 
 
@@ -113,8 +114,8 @@ def synthesis_key(text: str, script: str, yosys: Tool) -> str:
     return digest(["netlist", text, script, yosys.version])
 
 
-def run_synthesis(text: str, script: str, yosys: Tool, folder: Path, listener: LineListener | None = None) -> str:
-    """Run Yosys in `folder`; the netlist as JSON.
+def run_synthesis(text: str, script: str, yosys: Tool, folder: Path, notify: LineListener | None = None) -> str:
+    """Run Yosys in `folder`; the netlist as JSON. `notify` gets a few words on what it is at, whenever that changes.
 
     Raises
     ------
@@ -123,8 +124,14 @@ def run_synthesis(text: str, script: str, yosys: Tool, folder: Path, listener: L
     """
     (folder / f"{_TOP}.il").write_text(text, encoding="utf-8")
     (folder / f"{_TOP}.ys").write_text(script, encoding="utf-8")
-    yosys.run(["-q", "-l", "yosys.log", f"{_TOP}.ys"], folder, "yosys.out", listener)
+    yosys.run([f"{_TOP}.ys"], folder, "yosys.log", telling(activity, notify))
     return (folder / f"{_TOP}.json").read_text(encoding="utf-8")
+
+
+def activity(line: str) -> str | None:
+    """The pass that Yosys begins with, if a line of its output tells."""
+    match = _PASS.match(line)
+    return f"pass {match[1].lower()}" if match else None
 
 
 def netlist_of(text: str, part: Part) -> Netlist:

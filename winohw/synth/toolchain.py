@@ -70,17 +70,29 @@ class ToolError(Exception):
     status : int or None
         Exit status; None if it took longer than it was given.
     errors : tuple[str, ...]
-        Lines that the tool marked as errors, else the last lines it printed.
+        Lines that the tool marked as errors.
     log : pathlib.Path
+    last : str
+        The last line it printed.
     """
 
-    def __init__(self, tool: str, status: int | None, errors: Iterable[str], log: Path):
+    def __init__(self, tool: str, status: int | None, errors: Iterable[str], log: Path, last: str = ""):
         self.tool = tool
         self.status = status
         self.errors = tuple(errors)
         self.log = log
-        how = "took too long" if status is None else f"failed with status {status}"
-        super().__init__("\n  ".join([f"{tool} {how}, log in {log}", *self.errors]))
+        self.last = last
+        super().__init__(f"{tool} {self.reason} (log in {log})")
+
+    @property
+    def reason(self) -> str:
+        """What went wrong, in a line."""
+        if self.status is None:
+            return "took too long"
+        if self.errors:
+            return f"failed: {'; '.join(self.errors)}"
+        how = f"was ended by signal {-self.status}" if self.status < 0 else f"failed with status {self.status}"
+        return f"{how} after printing {self.last!r}"
 
 
 def variable(name: str) -> str:
@@ -224,13 +236,13 @@ class Tool:
             If the tool fails or takes longer than `timeout`.
         """
         path = folder / log
-        tail, errors = [], []
-        with path.open("w", encoding="utf-8") as file:
+        last, errors = "", []
+        with path.open("w", buffering=1, encoding="utf-8") as file:
 
             def listen(line: str) -> None:
+                nonlocal last
                 file.write(line + "\n")
-                tail.append(line)
-                del tail[:-5]
+                last = line.strip() or last
                 if line.startswith("ERROR"):
                     errors.append(line)
                 if listener is not None:
@@ -238,7 +250,20 @@ class Tool:
 
             status = _execute([self.path, *arguments], folder, listen, timeout, stop)
         if status != 0:
-            raise ToolError(self.name, status, errors or tail, path)
+            raise ToolError(self.name, status, errors, path, last)
+
+
+def telling(words: Callable[[str], str | None], notify: LineListener | None) -> LineListener | None:
+    """A listener that passes on what `words` makes of a line, if anything."""
+    if notify is None:
+        return None
+
+    def listen(line: str) -> None:
+        text = words(line)
+        if text is not None:
+            notify(text)
+
+    return listen
 
 
 def parse_version(text: str) -> str:

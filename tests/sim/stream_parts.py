@@ -139,13 +139,15 @@ class Adder(wiring.Component):
 
 
 class Snoop(wiring.Component):
-    """Shows the payload of its input in every cycle, whether valid or not."""
+    """Shows the payload of its input in every cycle, whether valid or not; the status ``age`` counts cycles."""
 
     i: In(stream.Signature(100))
     o: Out(stream.Signature(100, always_ready=True, always_valid=True))
+    age: Out(16)
 
     def elaborate(self, platform):
         m = Module()
+        m.d.sync += self.age.eq(self.age + 1)
         m.d.comb += [self.i.ready.eq(1), self.o.payload.eq(self.i.payload)]
         return m
 

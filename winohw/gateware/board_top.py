@@ -1,0 +1,117 @@
+"""What goes onto a board: an engine behind a serial port."""
+
+from __future__ import annotations
+
+from amaranth import Module, ResetInserter
+from amaranth.lib import fifo, wiring
+from amaranth.lib.wiring import In, Out
+
+from winohw.gateware.byte_lanes import BytesToLanes, LanesToBytes
+from winohw.gateware.capabilities import Capabilities
+from winohw.gateware.command import CommandProcessor
+from winohw.gateware.engine import Engine
+from winohw.gateware.frame import MAX_PAYLOAD
+from winohw.gateware.link import FrameReceiver, FrameSender
+from winohw.gateware.uart import UartReceiver, UartTransmitter
+
+__all__ = ["BoardTop"]
+
+
+class BoardTop(wiring.Component):
+    """An engine that a host drives over two pins; what it says and does is in `winohw.gateware.frame` and `.command`.
+
+    The engine is held in reset until the host's first request, which resets it. Pixels and weights reach it only from
+    frames that came whole and correct. Damaged, repeated and missing frames, and a host that goes away in the middle of a
+    layer, leave the link ready for the next request.
+
+    Throughput: that of the serial line, `240 / (250 * (10 * divisor + 1))` bytes of payload a cycle each way at most.
+
+    Parameters
+    ----------
+    capabilities : Capabilities
+        The engine's configuration, and what the board is called.
+    divisor : int
+        Clock cycles a bit of the serial line, 2 ... 65536.
+    buffer_bytes : int
+        Bytes of each of the three buffers between link and engine, `MAX_PAYLOAD` ... 32768.
+
+    Members
+    -------
+    rx : In(1), the line from the host.
+    tx : Out(1), the line to the host.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A parameter is of the wrong kind or out of range.
+    """
+
+    def __init__(self, capabilities: Capabilities, *, divisor: int, buffer_bytes: int = 512):
+        if not isinstance(capabilities, Capabilities):
+            raise TypeError(f"capabilities must be Capabilities, not {capabilities!r}")
+        if not MAX_PAYLOAD <= buffer_bytes <= 1 << 15:
+            raise ValueError(f"buffer_bytes must be within {MAX_PAYLOAD} ... {1 << 15}, not {buffer_bytes!r}")
+        self.capabilities = capabilities
+        self.divisor = divisor
+        self.buffer_bytes = buffer_bytes
+        self._receiver, self._transmitter = UartReceiver(divisor), UartTransmitter(divisor)
+        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.capabilities.config
+        m.submodules.uart_receiver = uart_receiver = self._receiver
+        m.submodules.uart_transmitter = uart_transmitter = self._transmitter
+        m.submodules.frame_receiver = frame_receiver = FrameReceiver()
+        m.submodules.frame_sender = frame_sender = FrameSender()
+        m.submodules.command = command = CommandProcessor(self.capabilities.encode())
+
+        parts = {
+            "engine": (engine := Engine(config)),
+            "weights_buffer": (weights := self._buffer()),
+            "pixels_buffer": (pixels := self._buffer()),
+            "output_buffer": (output := self._buffer()),
+            "weight_beats": (weight_beats := BytesToLanes(config.weight_bytes)),
+            "pixel_beats": (pixel_beats := BytesToLanes(config.input_lanes)),
+            "output_bytes": (output_bytes := LanesToBytes(config.requantizer_lanes)),
+        }
+        for name, part in parts.items():
+            setattr(m.submodules, name, ResetInserter(command.reset)(part))
+
+        # --- the link ------------------------------------------------------------------------------------------------
+        m.d.comb += [uart_receiver.rx.eq(self.rx), self.tx.eq(uart_transmitter.tx)]
+        wiring.connect(m, uart_receiver.o, frame_receiver.i)
+        wiring.connect(m, frame_sender.o, uart_transmitter.i)
+        wiring.connect(m, command.answer, frame_sender.i)
+        for name in ("valid", "kind", "sequence", "length", "byte", "damaged"):
+            m.d.comb += getattr(command, name).eq(getattr(frame_receiver, name))
+        m.d.comb += [
+            frame_receiver.address.eq(command.address),
+            frame_receiver.done.eq(command.done),
+            frame_sender.again.eq(command.again),
+            command.sender_idle.eq(frame_sender.idle),
+        ]
+
+        # --- the engine ----------------------------------------------------------------------------------------------
+        wiring.connect(m, command.layer, engine.layer)
+        wiring.connect(m, command.weights, weights.w_stream)
+        wiring.connect(m, weights.r_stream, weight_beats.i)
+        wiring.connect(m, weight_beats.o, engine.weights)
+        wiring.connect(m, command.pixels, pixels.w_stream)
+        wiring.connect(m, pixels.r_stream, pixel_beats.i)
+        wiring.connect(m, pixel_beats.o, engine.pixels)
+        wiring.connect(m, engine.o, output_bytes.i)
+        wiring.connect(m, output_bytes.o, output.w_stream)
+        wiring.connect(m, output.r_stream, command.o)
+        wiring.connect(m, engine.status, command.status)
+        empty = (weights.level == 0) & (pixels.level == 0) & (output.level == 0)
+        m.d.comb += [
+            command.weights_room.eq(self.buffer_bytes - weights.level),
+            command.pixels_room.eq(self.buffer_bytes - pixels.level),
+            command.o_level.eq(output.level),
+            command.clean.eq(empty & weight_beats.empty & pixel_beats.empty & output_bytes.empty),
+        ]
+        return m
+
+    def _buffer(self) -> fifo.SyncFIFOBuffered:
+        return fifo.SyncFIFOBuffered(width=8, depth=self.buffer_bytes)

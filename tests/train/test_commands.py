@@ -100,6 +100,13 @@ def test_rows_from_training_to_results(data, tmp_path, monkeypatch):
     assert len((tmp_path / "winas-layers.csv").read_text().splitlines()) == 1 + len(small)
 
 
+def test_speed():
+    pytest.importorskip("torch")
+    code, output = run("speed", "--batch", 8)
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()] == ["direct", "F2", "F4", "F4", "F6"]
+
+
 def test_bad_checkpoints_are_named(data, tmp_path):
     pytest.importorskip("torch")
     from winohw.train.experiments import load_float

@@ -11,9 +11,16 @@ def photograph() -> Path:
     return Path(str(files(__package__) / "chelsea.png"))
 
 
-def trained_resnet20() -> Path:
-    """Path of a ResNet-20 for CIFAR-10 in int8, which :class:`winohw.train.integer.IntegerResNet` loads."""
-    return Path(str(files(__package__) / "resnet20.npz"))
+def trained_resnet20(quantized: bool = False) -> Path:
+    """Path of a ResNet-20 for CIFAR-10 in int8, which :class:`winohw.train.integer.IntegerResNet` loads.
+
+    Parameters
+    ----------
+    quantized
+        Whether its convolutions are computed by F(4×4, 3×3) and F(5×5, 2×2) in the ``quantized`` profile, 8 bits in all
+        three steps; or directly, in the ``exact`` profile.
+    """
+    return Path(str(files(__package__) / ("resnet20-f4.npz" if quantized else "resnet20.npz")))
 
 
 def cifar10_images() -> Path:

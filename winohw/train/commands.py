@@ -196,6 +196,18 @@ def search(
 
 
 @train.command()
+@click.option("--batch", default=128, help="Images a step.")
+def speed(batch: int) -> None:
+    """Time of a training step with each kind of convolution, beside direct int8 convolution."""
+    experiments = _experiments()
+    direct = experiments.step_seconds(experiments.Arithmetic(), batch)
+    click.echo(f"{'direct':12} {direct:6.2f} s")
+    for tile_size, transforms in ((2, "static"), (4, "static"), (4, "flex"), (6, "static")):
+        seconds = experiments.step_seconds(experiments.Arithmetic(tile_size, transforms), batch)
+        click.echo(f"F{tile_size} {transforms:9} {seconds:6.2f} s {seconds / direct:5.2f} times direct")
+
+
+@train.command()
 @click.option(
     "--network", type=click.Path(path_type=Path, exists=True), help="File of a network; the packaged one unless told."
 )

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from torch.nn import functional
 
 from winohw.train.convolution import DirectConv2d, QuantizedConv2d, WinogradConv2d
 from winohw.train.data import Cifar10
@@ -27,6 +29,7 @@ __all__ = [
     "load_float",
     "quantize",
     "record",
+    "step_seconds",
     "train_float",
     "tune",
     "write_choices",
@@ -157,6 +160,22 @@ def write_choices(path: Path, choices: tuple[Choice, ...]) -> None:
         for choice in choices:
             probability = f"{choice.probability:.3f}"
             writer.writerow([choice.layer, choice.candidate, probability, choice.cycles, choice.direct_cycles])
+
+
+def step_seconds(arithmetic: Arithmetic, batch: int = 128, repeats: int = 3) -> float:
+    """Processor seconds of a training step of ResNet-20, forward and backward: the least of several, after one more."""
+    torch.manual_seed(1)
+    network = QuantizedResNet20(arithmetic.conv)
+    images = np.random.default_rng(1).integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8)
+    x, labels = to_tensor(images), torch.zeros(batch, dtype=torch.long)
+    network.calibrate(x[:8])
+    network.train()
+    seconds = []
+    for _ in range(repeats + 1):
+        started = time.process_time()
+        functional.cross_entropy(network(x), labels).backward()
+        seconds.append(time.process_time() - started)
+    return min(seconds[1:])
 
 
 def record(

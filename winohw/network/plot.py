@@ -22,6 +22,7 @@ def plot_bench(report: BenchReport, path: str | Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from matplotlib.patches import Patch
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     config, layers = report.config, report.layers
     gain = config.effective_macs_per_cycle / config.multipliers
@@ -30,7 +31,7 @@ def plot_bench(report: BenchReport, path: str | Path) -> None:
     figure.suptitle(
         f"{report.network} on {config.describe()}, "
         f"{'1 image' if report.images == 1 else f'{report.images} images'}: "
-        f"{report.ratio_to_ideal:.2f} × as fast as ideal direct convolution",
+        f"{report.ratio_to_ideal:.2f} times direct convolution without an idle cycle",
         fontsize=12,
     )
 
@@ -38,7 +39,8 @@ def plot_bench(report: BenchReport, path: str | Path) -> None:
     colors = [_SKY if layer.exact is None else _BLUE if layer.exact else _RED for layer in layers]
     bars.barh(places, [layer.efficiency for layer in layers], color=colors, height=0.72)
     for place, layer in zip(places, layers, strict=True):
-        bars.text(layer.efficiency + 0.04, place, f"{layer.efficiency:.2f}", va="center", fontsize=7.5)
+        value = bars.text(layer.efficiency + 0.04, place, f"{layer.efficiency:.2f}", va="center", fontsize=7.5)
+        value.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6})
         if layer.efficiency > 0.6:
             bars.text(0.05, place, f"{layer.utilisation:.0%} busy", va="center", fontsize=6.5, color="white")
     bars.set_yticks(places, [layer.name for layer in layers], fontsize=8)
@@ -48,7 +50,7 @@ def plot_bench(report: BenchReport, path: str | Path) -> None:
     m, r = config.tile_size, config.kernel_size
     for value, text in ((1.0, "direct"), (gain, f"F({m}×{m}, {r}×{r})")):
         bars.axvline(value, color=_GREY, linewidth=1, linestyle="--", zorder=0)
-        bars.text(value, -0.75, text, ha="center", va="bottom", fontsize=8, color=_GREY)
+        bars.text(value - 0.03, -0.75, text, ha="right", va="bottom", fontsize=8, color=_GREY)
     marks = [(_BLUE, "simulated, bit-exact"), (_SKY, "cost model"), (_RED, "simulated, wrong")]
     bars.legend(
         handles=[Patch(color=color, label=text) for color, text in marks if color in colors],
@@ -94,6 +96,10 @@ def plot_bench(report: BenchReport, path: str | Path) -> None:
     roof.set_xlabel("effective MAC a byte of weights and pixels")
     roof.set_ylabel("effective MAC a cycle")
     roof.legend(loc="lower right", fontsize=8, frameon=False)
+    for axis in (roof.xaxis, roof.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_locator(NullLocator())
     for axes in (bars, roof):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)

@@ -163,6 +163,14 @@ def test_equal_configurations():
         config.fold = 2
 
 
+def test_behavioural_twin():
+    config = EngineConfig(input_lanes=3, family="ecp5")
+    assert config.behavioural == EngineConfig(input_lanes=3)
+    small = EngineConfig(tile_size=1, family="ice40", multiplier="ice40_dual")
+    assert small.behavioural == EngineConfig(tile_size=1)
+    assert replace(small, multiplier="lut").behavioural == EngineConfig(tile_size=1, multiplier="lut")
+
+
 def test_describe():
     assert EngineConfig(input_lanes=4).describe() == ("F(4x4, 3x3), 144 multipliers (6x6 taps x 4 x 1 channels), exact")
     assert EngineConfig(tile_size=1, fold=3, profile=Quantized.uniform(8)).describe() == (
@@ -224,6 +232,16 @@ def test_describe():
         ({"weights": "disk"}, ValueError, "weights must be one of chip, host, not 'disk'"),
         ({"requantizer": "none"}, ValueError, "requantizer must be one of tflite, shift, not 'none'"),
         ({"family": "xilinx"}, ValueError, "family must be one of generic, ecp5, ice40, not 'xilinx'"),
+        (
+            {"multiplier": "dsp"},
+            ValueError,
+            "Multiplier kind must be one of generic, ecp5, ice40, ice40_dual, lut, not 'dsp'",
+        ),
+        (
+            {"tile_size": 6, "family": "ecp5"},
+            ValueError,
+            "Multiplier a_width must be 1 to 18 for kind 'ecp5', not 20",
+        ),
         ({"requantizer_lanes": 0}, ValueError, "requantizer_lanes must be within 1 ... 4, not 0"),
         ({"requantizer_lanes": 5}, ValueError, "requantizer_lanes must be within 1 ... 4, not 5"),
         ({"dimension_bits": 3}, ValueError, "dimension_bits must be within 4 ... 16, not 3"),

@@ -20,12 +20,16 @@ SMALL = {"line_words": 64, "max_tiles": 8, "drain_tiles": 2, "dimension_bits": 6
 F2 = EngineConfig(tile_size=2, max_products=27, **SMALL)
 ENGINES = {
     "F(2,3)": F2,
-    "direct, 2 × 2 lanes": EngineConfig(tile_size=1, kernel_size=2, input_lanes=2, output_lanes=2, **SMALL),
+    "direct, 2 × 2 lanes, two products a multiplier": EngineConfig(
+        tile_size=1, kernel_size=2, input_lanes=2, output_lanes=2, family="ice40", multiplier="ice40_dual", **SMALL
+    ),
     "F(2,3), 8 bits, fold 2": EngineConfig(
         tile_size=2, fold=2, profile=Quantized.uniform(8), output_lanes=2, requantizer_lanes=2, **SMALL
     ),
     "n = 4, three kernels, fold 4": EngineConfig(tile_size=2, kernels=(1, 2, 3), fold=4, **SMALL),
-    "F(2,3), host weights": EngineConfig(tile_size=2, fold=4, weights="host", input_lanes=2, **SMALL),
+    "F(2,3), host weights, ECP5": EngineConfig(
+        tile_size=2, fold=4, weights="host", input_lanes=2, output_lanes=2, family="ecp5", **SMALL
+    ),
 }
 PORTS = ("layer", "weights", "pixels", "o", "status")
 
@@ -54,7 +58,7 @@ def run(config, tasks, stalls=None, max_cycles=12_000):
     last = np.concatenate([np.arange(len(part)) == len(part) - 1 for part in words])
     counts = [len(job.output_order) for job, _ in jobs]
     result = run_stream(
-        Engine(config),
+        Engine(config.behavioural),
         {
             "layer": {"word": np.concatenate(words), "last": last.astype(int)},
             "weights": np.concatenate(weights),

@@ -210,10 +210,12 @@ def test_both_simulators_agree(tmp_path):
 
 
 def test_utilisation_leaves_idle_lanes_out():
-    config = replace(TINY, input_lanes=4, output_lanes=2)
+    """On an engine of vendor's primitives, which are simulated by their twins."""
+    config = replace(TINY, input_lanes=4, output_lanes=2, family="ecp5", multiplier="ecp5")
     job = Job(config, tiny_job()[0].layer)
     pixels = random_pixels(np.random.default_rng(2), job.layer)
     run = EngineSimulation(config, compiled=False).run(job, pixels)
+    np.testing.assert_array_equal(run.pixels, job.layer.reference(pixels))
     assert run.busy == 3 * 5 * 2
     assert run.utilisation == pytest.approx(run.busy * (2 * 3) / (4 * 4) / run.cycles, rel=1e-12)
 

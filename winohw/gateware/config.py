@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from winohw.algorithm.modular import ExactDivision
@@ -10,6 +10,7 @@ from winohw.algorithm.ranges import signed_bits, stage_widths
 from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
 from winohw.gateware.accumulator import RECURRENCE
 from winohw.gateware.descriptor import DescriptorLimits
+from winohw.gateware.multiplier import check_parameters
 from winohw.numerics.formats import Exact, Profile, Quantized
 
 __all__ = ["EngineConfig"]
@@ -155,6 +156,7 @@ class EngineConfig:
             raise ValueError(f"the exact profile needs exact matrices; those of {base} are not")
         if not self.multiplier:
             object.__setattr__(self, "multiplier", self.family)
+        check_parameters(self.v_bits, self.u_bits, self.multiplier)
 
     # --- mathematics ---------------------------------------------------------------------------------------------
     def winograd(self, kernel: int | None = None) -> Winograd:
@@ -304,6 +306,11 @@ class EngineConfig:
     def least_group(self) -> int:
         """Least cycles between two visits of the same accumulator."""
         return RECURRENCE
+
+    @property
+    def behavioural(self) -> EngineConfig:
+        """The same engine for simulation: for vendors' primitives their twins, which behave alike cycle for cycle."""
+        return replace(self, family="generic", multiplier="lut" if self.multiplier == "lut" else "generic")
 
     def limits(self) -> DescriptorLimits:
         """What the descriptor reader accepts."""

@@ -66,12 +66,18 @@ class LayerRun:
 class EngineSimulation:
     """One engine, compiled once, for any number of layers.
 
+    Behavioural twins take the place of vendors' primitives.
+
     Parameters
     ----------
-    config : the engine.
-    probe : also record the intermediate stages, for `compare`.
-    waveform : compile so that waveforms can be written.
-    compiled : False takes Amaranth's own simulator: no compiler, a thousand cycles a second.
+    config : EngineConfig
+        The engine.
+    probe : bool
+        Also record the intermediate stages, for `compare`.
+    waveform : bool
+        Compile so that waveforms can be written.
+    compiled : bool
+        False takes Amaranth's own simulator: no compiler, a thousand cycles a second.
     """
 
     def __init__(
@@ -82,7 +88,7 @@ class EngineSimulation:
         self._compiled = CompiledSimulation(self._engine(), waveform=waveform) if compiled else None
 
     def _engine(self) -> Engine:
-        return Engine(self.config, probe=self.probe)
+        return Engine(self.config.behavioural, probe=self.probe)
 
     def run(
         self,

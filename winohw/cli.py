@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import wraps
+from dataclasses import fields
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,19 @@ from winohw import __version__
 from winohw.algorithm.ranges import INT8, UINT8, stage_widths
 from winohw.algorithm.toomcook import format_points, parse_points, winograd
 from winohw.gateware.config import EngineConfig
+from winohw.network.bench import bench as run_bench
 from winohw.network.filters import FILTERS, filter_layer, load_layer
 from winohw.network.image import contact_sheet, load_image, save_image
 from winohw.numerics.formats import Exact, Narrowing, Quantized
 from winohw.samples import photograph
 from winohw.sim.compiled import progress_bar
 from winohw.sim.photograph import Comparison, run_image
+from winohw.synth.flow import synthesize
+from winohw.synth.parts import find_part
+from winohw.synth.place import PlaceOptions
+from winohw.synth.progress import ConsoleProgress
+from winohw.synth.report import print_report, to_json
+from winohw.train.commands import train
 
 __all__ = ["main"]
 
@@ -250,6 +259,117 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
         )
     if comparison.ratio is not None and not comparison.winograd.job.config.direct:
         console.print(f"Direct convolution takes {comparison.ratio:.2f} times the cycles on as many multipliers.")
+
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that make an `EngineConfig`, which the command gets as `config` but for its family."""
+    options = [
+        click.option("--tile", "tile_size", type=int, default=4, show_default=True, help="Tile size m; 1 is direct."),
+        click.option("--kernel", "kernel_size", type=int, default=3, show_default=True, help="Main kernel size r."),
+        click.option("--kernels", help="All kernel sizes on offer at run time, for example 1,2,3,4."),
+        click.option("--input-lanes", type=int, default=1, show_default=True, help="Input channels a cycle, Pc."),
+        click.option("--output-lanes", type=int, default=1, show_default=True, help="Output channels a cycle, Pk."),
+        click.option("--fold", type=int, default=1, show_default=True, help="Cycles a patch; divides m + r - 1."),
+        click.option("--max-tiles", type=int, default=64, show_default=True, help="Tiles a block."),
+        click.option("--line-words", type=int, default=2048, show_default=True, help="Words a line buffer bank."),
+        click.option("--drain-tiles", type=int, default=64, show_default=True, help="Tiles in the drain buffer."),
+        click.option("--output-columns", type=int, default=1, show_default=True, help="Output transform, a cycle."),
+        click.option("--requantizer", type=click.Choice(["tflite", "shift"]), default="tflite", show_default=True),
+        click.option("--requantizer-lanes", type=int, default=1, show_default=True, help="Pixels a cycle."),
+    ]
+
+    @wraps(command)
+    def wrapped(kernels: str | None, tile_size: int, kernel_size: int, **options: Any) -> None:
+        names = [field.name for field in fields(EngineConfig) if field.name in options]
+        values: dict[str, Any] = {name: options.pop(name) for name in names}
+        try:
+            sizes = () if kernels is None else tuple(int(size) for size in kernels.split(","))
+        except ValueError:
+            raise click.ClickException(f"--kernels must be numbers separated by commas, not {kernels!r}") from None
+        command(config=partial(EngineConfig, tile_size, kernel_size, kernels=sizes, **values), **options)
+
+    for option in reversed(options):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+@main.command()
+@click.argument("network")
+@engine_options
+@click.option("--images", type=int, default=1, show_default=True, help="Images of the batch.")
+@click.option("--simulate", is_flag=True, help="Simulate every layer on random data, checked bit for bit.")
+@click.option("--rearrange/--as-is", default=True, help="Whether the host may lay out small images anew.")
+@click.option("--weight-bandwidth", type=float, help="Most bytes of weights a cycle; default: no limit.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write a picture of the figures.")
+@json_option
+@friendly
+def bench(
+    network: str,
+    config: Callable[[], EngineConfig],
+    images: int,
+    simulate: bool,
+    rearrange: bool,
+    weight_bandwidth: float | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Run NETWORK (resnet-18, resnet-20, vgg-16 or mobilenet-v1) layer by layer, against direct convolution.
+
+    Figures come from the cost model, or from simulation with --simulate; the table says which.
+    """
+    console = Console(highlight=False, stderr=as_json)
+    bar = progress_bar if console.is_terminal else lambda description: nullcontext()
+    report = run_bench(
+        network,
+        config(),
+        images=images,
+        simulate=simulate,
+        rearrange=rearrange,
+        weight_bandwidth=weight_bandwidth,
+        progress=bar,
+    )
+    if plot is not None:
+        report.plot(plot)
+    if as_json:
+        click.echo(report.to_json())
+    else:
+        Console(highlight=False, width=None if console.is_terminal else 150).print(report.table())
+    if report.exact is False:
+        raise RuntimeError("a simulated layer differs from its reference")
+
+
+@main.command()
+@click.argument("part")
+@engine_options
+@click.option("--seeds", default=1, show_default=True, help="Placements to try; 0 stops after synthesis.")
+@click.option("--frequency", type=float, help="MHz to aim for; default: that of the part.")
+@click.option("--nextpnr", default="", help="More flags for nextpnr, for example '--placer static'.")
+@json_option
+@friendly
+def synth(
+    part: str, config: Callable[..., EngineConfig], seeds: int, frequency: float | None, nextpnr: str, as_json: bool
+) -> None:
+    """Synthesise an engine for PART (for example LFE5U-85F or iCE40UP5K), place and route it.
+
+    No board is needed: the engine's ports are registered and shifted through four pins.
+    """
+    family = find_part(part).family.gateware
+    with ConsoleProgress(Console(highlight=False, stderr=True)) as progress:
+        report = synthesize(
+            config(family=family),
+            part,
+            seeds=range(1, seeds + 1),
+            frequency=frequency,
+            place=PlaceOptions(flags=tuple(shlex.split(nextpnr))),
+            progress=progress,
+        )
+    if as_json:
+        click.echo(to_json(report))
+    else:
+        print_report(report, Console(highlight=False))
+
+
+main.add_command(train)
 
 
 if __name__ == "__main__":

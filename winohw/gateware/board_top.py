@@ -21,8 +21,8 @@ class BoardTop(wiring.Component):
     """An engine that a host drives over two pins; what it says and does is in `winohw.gateware.frame` and `.command`.
 
     The engine is held in reset until the host's first request, which resets it. Pixels and weights reach it only from
-    frames that came whole and correct. Damaged, repeated and missing frames, and a host that goes away in the middle of a
-    layer, leave the link ready for the next request.
+    frames that came whole and correct. Damaged, repeated and missing frames, and a host that goes away in the middle of
+    a layer, leave the link ready for the next request.
 
     Throughput: that of the serial line, `240 / (250 * (10 * divisor + 1))` bytes of payload a cycle each way at most.
 

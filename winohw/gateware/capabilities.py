@@ -91,7 +91,7 @@ def _from_json(changed: dict[str, Any]) -> EngineConfig:
     values = dict(changed)
     values["kernels"] = tuple(values.get("kernels", ()))
     if "points" in values:
-        values["points"] = parse_points(values["points"].split(","))
+        values["points"] = parse_points(values["points"].split(", "))
     if "matrices" in values:
         values["matrices"] = Winograd.from_matrices(**values["matrices"])
     profile = values.pop("profile")

@@ -25,9 +25,11 @@ STATUS_FIELDS = ("code", "cycles", "busy", "wait_pixels", "wait_weights", "wait_
 class CommandProcessor(wiring.Component):
     """One request, one answer.
 
-    Data enters the engine only from a frame that was received whole and correct, and only if all of it has room: weights
-    and pixels between LAYER_END and the layer's end, a descriptor between layers, with nothing left in the buffers. An
-    answer has `ANSWER_HEAD` bytes (code, flags, then room for weights and for pixels, 2 bytes each) and data: output
+    Data enters the engine only from a frame that was received whole and correct, and only if all of it has room:
+    weights and pixels between LAYER_END and the layer's end, a descriptor between layers, with nothing left in the
+    buffers.
+
+    An answer has `ANSWER_HEAD` bytes (code, flags, then room for weights and for pixels, 2 bytes each) and data: output
     pixels for LAYER, LAYER_END, WEIGHTS, PIXELS and READ, a page for INFO, `STATUS_FIELDS` for STATUS. Flags: bit 0, a
     layer has begun; bit 1, its status has come, so that all its output has been given.
 

@@ -151,9 +151,8 @@ class FrameSender(wiring.Component):
                 m.d.comb += [self.i.ready.eq(1), byte.eq(self.i.payload.byte), emit.eq(self.i.valid)]
                 m.d.comb += self.idle.eq(end == 1)
                 m.d.sync += place.eq(0)
-                with m.If(self.i.valid):
-                    with m.If(self.i.payload.last):
-                        m.next = "CHECK"
+                with m.If(self.i.valid), m.If(self.i.payload.last):
+                    m.next = "CHECK"
                 with m.Elif(self.again & self.idle & (size != 0)):
                     m.next = "BEGIN"
             with m.State("CHECK"):

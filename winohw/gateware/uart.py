@@ -69,9 +69,8 @@ class UartReceiver(wiring.Component):
                     m.d.sync += timer.eq(timer - 1)
                 with m.Else():
                     m.d.sync += [timer.eq(self.divisor - 1), bit.eq(bit + 1)]
-                    with m.If(bit == 0):
-                        with m.If(line):
-                            m.next = "IDLE"
+                    with m.If(bit == 0), m.If(line):
+                        m.next = "IDLE"
                     with m.Elif(bit == FRAME_BITS - 1):
                         m.d.sync += self.o.valid.eq(line)
                         m.next = "IDLE"
@@ -117,14 +116,13 @@ class UartTransmitter(wiring.Component):
         bits = Signal(range(FRAME_BITS + 1))
         rest = Signal(FRAME_BITS - 1, init=-1)
         m.d.comb += self.i.ready.eq(bits == 0)
-        with m.If(bits == 0):
-            with m.If(self.i.valid):
-                m.d.sync += [
-                    self.tx.eq(0),
-                    rest.eq(Cat(self.i.payload, 1)),
-                    bits.eq(FRAME_BITS),
-                    timer.eq(self.divisor - 1),
-                ]
+        with m.If(bits == 0), m.If(self.i.valid):
+            m.d.sync += [
+                self.tx.eq(0),
+                rest.eq(Cat(self.i.payload, 1)),
+                bits.eq(FRAME_BITS),
+                timer.eq(self.divisor - 1),
+            ]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Else():

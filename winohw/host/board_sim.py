@@ -41,9 +41,16 @@ class SimulatedBoard:
     def __init__(self, capabilities: Capabilities):
         simulation = CompiledSimulation(BoardTop(capabilities, divisor=DIVISOR))
         ports = list(simulation.ports)
+        self._pins = ports.index("rx"), ports.index("tx")
         self._functions = _load(str(simulation.library))
-        self._handle = self._functions.winohw_uart_open(ports.index("rx"), ports.index("tx"), DIVISOR)
         self._received = (ctypes.c_uint8 * _ROOM)()
+        self._handle = None
+        self.power_cycle()
+
+    def power_cycle(self) -> None:
+        """Switches the board off and on."""
+        self.close()
+        self._handle = self._functions.winohw_uart_open(*self._pins, DIVISOR)
         self.cycles = 0
 
     def run(self, data: bytes, cycles: int, *, stop: bool = False) -> tuple[int, bytes]:
@@ -72,7 +79,7 @@ class SimulatedBoard:
         return sent.value, bytes(self._received[: received.value])
 
     def close(self) -> None:
-        """Frees the simulation."""
+        """Switches the board off; it cannot be run until it is switched on again."""
         if self._handle is not None:
             self._functions.winohw_uart_close(self._handle)
             self._handle = None

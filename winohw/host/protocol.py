@@ -53,7 +53,7 @@ class BoardStatus:
     Parameters
     ----------
     code : `LayerError` of the layer.
-    cycles, busy, wait_pixels, wait_weights, wait_drain : clock cycles, as in `winohw.gateware.descriptor.status_layout`.
+    cycles, busy, wait_pixels, wait_weights, wait_drain : clock cycles, see `winohw.gateware.descriptor.status_layout`.
     damaged : frames that reached the board damaged, modulo 2^16, since power-on.
     repeated : requests that came again, modulo 2^16, since power-on.
     """

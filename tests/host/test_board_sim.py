@@ -1,0 +1,55 @@
+import os
+import time
+import tty
+
+import numpy as np
+import pytest
+from tiny_board import CAPABILITIES, drawn_job, new_board
+
+from winohw.gateware.frame import Frame, FrameDecoder, Kind, encode_frame
+from winohw.host.board_sim import PseudoTerminal
+from winohw.host.driver import Driver
+from winohw.host.transport import SerialTransport, TransportError
+
+
+def test_the_driver_over_a_pseudo_terminal():
+    with PseudoTerminal(new_board()) as terminal:
+        for seed in range(3):
+            # A new driver each time, as if the program were started again.
+            with Driver(SerialTransport(terminal.device), timeout=20) as driver:
+                assert driver.capabilities == CAPABILITIES
+                job, pixels, expected = drawn_job(seed)
+                run = driver.run(job, pixels)
+                np.testing.assert_array_equal(run.pixels, expected)
+                assert run.link.repeats == run.link.damaged == 0
+
+
+def test_any_program_can_talk_to_it():
+    """Plain reads and writes of the device; every byte passes as it is."""
+    with PseudoTerminal(new_board()) as terminal:
+        device = os.open(terminal.device, os.O_RDWR | os.O_NOCTTY)
+        tty.setraw(device)
+        decoder, frames = FrameDecoder(), []
+        # All byte values are in it: none is taken for a control character.
+        payload = bytes(range(240))
+        for frame in (Frame(Kind.RESET, 3), Frame(Kind.WEIGHTS, 4, payload)):
+            os.write(device, encode_frame(frame))
+            while not frames or frames[-1].sequence != frame.sequence:
+                frames += decoder.feed(os.read(device, 1000))
+        os.close(device)
+    assert [frame.kind for frame in frames] == [Kind.RESET | 0x80, Kind.WEIGHTS | 0x80]
+    assert decoder.damaged == 0
+
+
+def test_it_sleeps_when_nothing_moves():
+    with PseudoTerminal(new_board()) as terminal:
+        time.sleep(0.5)
+        cycles, begun = terminal.board.cycles, time.process_time()
+        time.sleep(1)
+        assert 0 < terminal.board.cycles - cycles <= 51 * 20_000
+        assert time.process_time() - begun < 0.8
+
+
+def test_a_port_that_is_not_there():
+    with pytest.raises(TransportError, match=r"^The serial port /dev/no-such-port cannot be opened: "):
+        SerialTransport("/dev/no-such-port")

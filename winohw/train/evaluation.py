@@ -107,9 +107,13 @@ def _digest(network: IntegerResNet) -> str:
     digest = hashlib.sha256()
     for conv in network.convs:
         requantization = conv.layer.requantization
-        for array in (conv.layer.weights, requantization.bias, requantization.shift):
+        constants = (requantization.bias, requantization.multiplier, requantization.shift)
+        matrices = (conv.winograd.bt, conv.winograd.g, conv.winograd.at)
+        for array in (conv.layer.weights, *constants, *matrices):
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(repr((conv.layer.geometry, conv.profile, conv.winograd._key())).encode())
+        limits = (requantization.output_zero_point, requantization.act_min, requantization.act_max)
+        others = (conv.layer.geometry, conv.layer.input_zero_point, limits, conv.profile, conv.winograd.divisor)
+        digest.update(repr(others).encode())
     digest.update(repr(network.joins).encode())
     digest.update(network.classifier_weights.tobytes() + network.classifier_bias.tobytes())
     return digest.hexdigest()[:16]

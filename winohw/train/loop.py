@@ -100,7 +100,6 @@ def fit(
     checkpoint: Path,
     report: Callable[[str], None] = print,
     checkpoint_steps: int = 100,
-    extra_loss: Callable[[nn.Module], Tensor] | None = None,
 ) -> float:
     """Train a model; continues from ``checkpoint`` where an earlier run was interrupted.
 
@@ -112,8 +111,6 @@ def fit(
     checkpoint
         File for weights, optimizer and progress, written every ``checkpoint_steps`` steps; the log of all steps stands
         beside it, as ``.csv``.
-    extra_loss
-        Added to the cross entropy at each step.
 
     Returns
     -------
@@ -145,16 +142,15 @@ def fit(
         y = torch.from_numpy(labels[chosen])
         rate = recipe.rate(step, steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_factor", 1.0)
+            group["lr"] = rate
         model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             logits = model(x)
         loss = functional.cross_entropy(logits.float(), y)
-        total = loss if extra_loss is None else loss + extra_loss(model)
-        if not math.isfinite(float(total.detach())):
+        if not math.isfinite(float(loss.detach())):
             raise ValueError(f"The loss is not finite at step {step}: choose a smaller learning rate")
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        loss.backward()
         optimizer.step()
         step += 1
         running_loss += float(loss.detach())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth import Module, Signal, signed
+from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
 
 __all__ = ["DrainBuffer"]
@@ -20,7 +21,7 @@ class DrainBuffer(wiring.Component):
     the room: it starts with `depth` chunks and gets one back with each `drained`.
 
     Latency: `latency` cycles from a chunk to its first columns, if nothing is before it. Throughput: a chunk in and a
-    beat out a cycle; a beat every other cycle where a chunk is one beat. Backpressure: columns wait for `o.ready`,
+    beat out a cycle, but a chunk takes three cycles at least. Backpressure: columns wait for `o.ready`,
     nothing is lost.
 
     Parameters
@@ -43,7 +44,7 @@ class DrainBuffer(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles: 4.
+        Cycles: 5.
 
     Members
     -------
@@ -91,7 +92,7 @@ class DrainBuffer(wiring.Component):
         self.memory = memory
         sums = self._layout(columns)
         Memory.check_parameters(sums.size, depth, memory)
-        self.latency = Memory.latency + 2
+        self.latency = FanOut.latency + Memory.latency + 2
         super().__init__(
             {
                 "i": In(stream.Signature(sums, always_ready=True)),
@@ -112,7 +113,10 @@ class DrainBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         depth, columns = self.depth, self.columns
-        m.submodules.bank = bank = Memory(self.i.payload.shape().size, depth, self.memory)
+        # On an ECP5 every row has a memory of its own, with pointers of its own: no address has to cross the part.
+        kind = "ecp5" if self.memory == "ecp5" else "generic"
+        banks = self.output_lanes * self.input_tile if kind == "ecp5" else 1
+        width = self.i.payload.shape().size // banks
 
         def advance(pointer: Signal) -> None:
             m.d.sync += pointer.eq(pointer + 1)
@@ -121,19 +125,28 @@ class DrainBuffer(wiring.Component):
                     m.d.sync += pointer.eq(0)
 
         level = Signal(range(depth + 1))
-        write_at, read_at = Signal(range(depth)), Signal(range(depth))
-        m.d.comb += [
-            bank.write_en.eq(self.i.valid),
-            bank.write_addr.eq(write_at),
-            bank.write_data.eq(self.i.payload.as_value()),
-            bank.read_addr.eq(read_at),
-        ]
-        with m.If(self.i.valid):
-            advance(write_at)
+        read_at = Signal(range(depth))
+        fetch = Signal()
+        m.submodules.control = control = FanOut(1 + len(read_at), banks, kind)
+        m.d.comb += control.i.eq(Cat(fetch, read_at))
+        words = []
+        for k in range(banks):
+            m.submodules[f"bank{k}"] = bank = Memory(width, depth, self.memory)
+            write_at = Signal(range(depth), name=f"write_at{k}")
+            m.d.comb += [
+                bank.write_en.eq(self.i.valid),
+                bank.write_addr.eq(write_at),
+                bank.write_data.eq(self.i.payload.as_value()[k * width :][:width]),
+                bank.read_en.eq(control.o[k][0]),
+                bank.read_addr.eq(control.o[k][1:]),
+            ]
+            words.append(bank.read_data)
+            with m.If(self.i.valid):
+                advance(write_at)
 
         # The memory's output register keeps a chunk until the columns before it have left.
-        coming = Signal(bank.latency - 1)
-        landed, load, fetch = Signal(), Signal(), Signal()
+        coming = Signal(FanOut.latency + Memory.latency - 1)
+        landed, load = Signal(), Signal()
         beats = columns // self.output_columns
         left = Signal(range(beats + 1))
         held = Signal(self.i.payload.shape(), reset_less=True)
@@ -143,7 +156,6 @@ class DrainBuffer(wiring.Component):
             self.o.valid.eq(left != 0),
             load.eq(landed & ((left == 0) | ((left == 1) & taken))),
             fetch.eq((level != 0) & ~coming.any() & (~landed | load)),
-            bank.read_en.eq(fetch),
             self.drained.eq(fetch),
         ]
         m.d.sync += [
@@ -157,7 +169,7 @@ class DrainBuffer(wiring.Component):
         with m.Elif(load):
             m.d.sync += landed.eq(0)
 
-        stored = data.View(held.shape(), bank.read_data)
+        stored = data.View(held.shape(), Cat(words))
         for lane in range(self.output_lanes):
             for i in range(self.input_tile):
                 m.d.comb += [self.o.payload[lane][i][a].eq(held[lane][i][a]) for a in range(self.output_columns)]

@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from winohw.gateware.descriptor import InputMode
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
 
 __all__ = ["LineBuffer"]
@@ -114,7 +115,7 @@ class LineBuffer(wiring.Component):
         self.dimension_bits = dimension_bits
         self.memory = memory
         self.rows = input_tile // fold
-        self.read_latency = 1 + Memory.latency
+        self.read_latency = FanOut.latency + Memory.latency
         address = range(words)
         count = dimension_bits
         chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
@@ -397,10 +398,9 @@ class LineBuffer(wiring.Component):
         m.d.sync += [head.words[k].eq(offset + column - k * fold) for k in range(most_copies)]
         m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
 
-        read_address = [Signal(range(self.words), name=f"read_address{a}", reset_less=True) for a in range(rows)]
-        read_enable = Signal()
-        m.d.sync += [address.eq(self.read.payload) for address in read_address]
-        m.d.sync += read_enable.eq(self.read.valid)
+        control_kind = "ecp5" if self.memory == "ecp5" else "generic"
+        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, control_kind)
+        m.d.comb += control.i.eq(Cat(self.read.valid, self.read.payload))
 
         previous, previous_rows = head, head_rows
         for a in range(rows):
@@ -434,8 +434,8 @@ class LineBuffer(wiring.Component):
                     bank.write_en.eq(enable[j]),
                     bank.write_addr.eq(chosen),
                     bank.write_data.eq(written),
-                    bank.read_en.eq(read_enable),
-                    bank.read_addr.eq(read_address[a]),
+                    bank.read_en.eq(control.o[a][0]),
+                    bank.read_addr.eq(control.o[a][1:]),
                 ]
                 m.d.comb += [
                     self.o.payload[c][a][j].eq(bank.read_data[8 * c :][:8].as_signed()) for c in range(self.lanes)

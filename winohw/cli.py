@@ -25,7 +25,7 @@ from winohw.network.filters import FILTERS, filter_layer, load_layer
 from winohw.network.image import contact_sheet, load_image, save_image
 from winohw.numerics.formats import Exact, Narrowing, Quantized
 from winohw.samples import photograph
-from winohw.sim.compiled import progress_bar
+from winohw.sim.compiled import Waveform, progress_bar
 from winohw.sim.photograph import Comparison, run_image
 from winohw.synth.flow import synthesize
 from winohw.synth.parts import find_part
@@ -152,6 +152,8 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
     help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap.",
 )
 @click.option("--direct/--no-direct", default=True, help="Also run direct convolution, for the ratio.")
+@click.option("--waveform", type=click.Path(path_type=Path, dir_okay=False), help="Write a waveform (VCD).")
+@click.option("--window", default="0:2000", show_default=True, help="Cycles of the waveform, first:last.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -171,6 +173,8 @@ def run(
     fold: int,
     profile: str,
     direct: bool,
+    waveform: Path | None,
+    window: str,
     output: Path,
     as_json: bool,
 ) -> None:
@@ -208,7 +212,9 @@ def run(
     if not as_json:
         console.print(f"{source.name}: {geometry.height}x{geometry.width}x{geometry.channels}, {config.describe()}")
     bar = progress_bar if console.is_terminal else lambda description: nullcontext()
-    comparison = run_image(config, layer, pixels, direct=direct, progress=bar)
+    comparison = run_image(
+        config, layer, pixels, direct=direct, progress=bar, waveform=waveform and Waveform(waveform, *_window(window))
+    )
 
     pictures = _pictures(comparison, pixels, names if weights is None else None)
     output.mkdir(parents=True, exist_ok=True)
@@ -222,6 +228,14 @@ def run(
         console.print(f"Pictures: {output / 'sheet.png'}", soft_wrap=True)
     if not comparison.model:
         raise RuntimeError("the gateware's output differs from the golden model's")
+
+
+def _window(text: str) -> tuple[int, int]:
+    """First and last cycle of `first:last`."""
+    first, colon, last = text.partition(":")
+    if not (colon and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise ValueError(f"--window must be first:last in cycles, for example 0:2000, not {text!r}")
+    return int(first), int(last)
 
 
 def _pictures(comparison: Comparison, pixels: np.ndarray, names: list[str] | None) -> list[tuple[str, np.ndarray]]:

@@ -15,7 +15,7 @@ from winohw.numerics.calibrate import calibrate
 from winohw.numerics.formats import Profile
 from winohw.numerics.golden import GoldenModel
 from winohw.numerics.layer import ConvLayer
-from winohw.sim.compiled import Advance
+from winohw.sim.compiled import Advance, Waveform
 from winohw.sim.layer import EngineSimulation, LayerRun
 
 __all__ = ["Comparison", "direct_twin", "run_image"]
@@ -120,6 +120,7 @@ def run_image(
     calibration: Sequence[int] = (8, 8, 16),
     progress: ProgressBar = _no_progress,
     compiled: bool = True,
+    waveform: Waveform | None = None,
 ) -> Comparison:
     """Run one image (height, width, channels) int8 through the engine, and through direct convolution.
 
@@ -130,6 +131,7 @@ def run_image(
     calibration : bits of V, U and M of a quantized engine.
     progress : makes a progress bar from a description.
     compiled : False takes Amaranth's own simulator.
+    waveform : where a waveform of the Winograd engine goes, and its cycles.
     """
     images = pixels[None]
     profile: Profile | None = None
@@ -137,7 +139,8 @@ def run_image(
         profile = calibrate(config.winograd(), layer, images, bits=tuple(calibration))
     job = Job(config, layer, profile=profile)
     with progress(f"Winograd, {config.multipliers} multipliers") as report:
-        run = EngineSimulation(config, compiled=compiled).run(job, images, progress=report)
+        simulation = EngineSimulation(config, compiled=compiled, waveform=waveform is not None)
+        run = simulation.run(job, images, progress=report, waveform=waveform)
     model = GoldenModel(config.winograd(job.kernel), job.profile).run(job.engine_layer, images)
     reference = layer.reference(images)
     other = None

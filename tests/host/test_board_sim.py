@@ -43,10 +43,10 @@ def test_any_program_can_talk_to_it():
 
 def test_it_sleeps_when_nothing_moves():
     with PseudoTerminal(new_board()) as terminal:
-        time.sleep(0.5)
+        time.sleep(1)
         cycles, begun = terminal.board.cycles, time.process_time()
         time.sleep(1)
-        assert 0 < terminal.board.cycles - cycles <= 51 * 20_000
+        assert 0 < terminal.board.cycles - cycles <= 51 * 2_000
         assert time.process_time() - begun < 0.8
 
 

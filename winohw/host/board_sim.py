@@ -147,11 +147,11 @@ class PseudoTerminal:
     def _serve(self) -> None:
         pending, quiet = b"", 0
         while not self._stop.is_set():
-            # While the line is quiet the engine may still be at work: its time goes on, in steps between short naps.
-            nap = 0.0 if quiet < _QUIET else _NAP
+            # While the line is quiet the engine may still be at work: its time goes on, in short steps between naps.
+            nap = _SHORT_NAP if quiet < _QUIET else _NAP
             if not pending and select.select([self._outer], [], [], nap)[0]:
                 pending = os.read(self._outer, _ROOM)
-            sent, received = self.board.run(pending, _STEP, stop=True)
+            sent, received = self.board.run(pending, _STEP if pending else _QUIET_STEP, stop=True)
             quiet = 0 if sent or received else quiet + 1
             pending = pending[sent:]
             while received and not self._stop.is_set():
@@ -160,9 +160,9 @@ class PseudoTerminal:
                     received = received[os.write(self._outer, received) :]
 
 
-_STEP = 20_000  # cycles
-_QUIET = 50  # steps without a byte until naps begin
-_NAP = 0.02  # seconds
+_STEP, _QUIET_STEP = 20_000, 2_000  # cycles, while bytes wait and while none do
+_QUIET = 200  # steps without a byte until naps become long
+_SHORT_NAP, _NAP = 0.001, 0.02  # seconds
 
 
 def _load(library: str) -> ctypes.CDLL:

@@ -225,6 +225,8 @@ class Driver:
         status = BoardStatus.parse(self._request(Kind.STATUS).data)
         if status.code != LayerError.OK:
             raise LayerRefused(LayerError(status.code))
+        if len(state.output) != state.total:
+            raise NoAnswer(f"the layer ended after {len(state.output)} of its {state.total} bytes")
         self._ready = True
         return bytes(state.output), status
 
@@ -248,14 +250,17 @@ class Driver:
 
     def _drain(self, state: _Progress, answer: Answer, progress: Callable[[float], None] | None) -> Answer:
         """Reads until the layer has ended and all its output is here."""
-        quiet_since = time.monotonic()
+        quiet_since, ended = time.monotonic(), False
         while not answer.finished or len(state.output) < state.total:
             answer = self._request(Kind.READ)
             if answer.data:
                 quiet_since = time.monotonic()
             elif answer.finished:
-                # A refused layer has no output.
-                break
+                # A refused layer has no output. The last bytes may still be on their way when the status has come, but
+                # not a whole request later.
+                if ended:
+                    break
+                ended = True
             elif time.monotonic() - quiet_since > _PATIENCE:
                 raise NoAnswer(f"the engine gave {len(state.output)} of {state.total} bytes, and then no more")
             self._take(state, answer)

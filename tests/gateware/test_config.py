@@ -167,8 +167,8 @@ def test_behavioural_twin():
     config = EngineConfig(input_lanes=3, family="ecp5")
     assert config.behavioural == EngineConfig(input_lanes=3)
     small = EngineConfig(tile_size=1, family="ice40", multiplier="ice40_dual")
-    assert small.behavioural == EngineConfig(tile_size=1)
-    assert replace(small, multiplier="lut").behavioural == EngineConfig(tile_size=1, multiplier="lut")
+    assert small.behavioural == EngineConfig(tile_size=1, family="ice40", multiplier="generic")
+    assert replace(small, multiplier="lut").behavioural == EngineConfig(tile_size=1, family="ice40", multiplier="lut")
 
 
 def test_describe():

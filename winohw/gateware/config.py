@@ -309,8 +309,12 @@ class EngineConfig:
 
     @property
     def behavioural(self) -> EngineConfig:
-        """The same engine for simulation: for vendors' primitives their twins, which behave alike cycle for cycle."""
-        return replace(self, family="generic", multiplier="lut" if self.multiplier == "lut" else "generic")
+        """The same engine for simulation: for vendors' primitives their twins, which behave alike cycle for cycle.
+
+        Nothing of an iCE40 but its multipliers is a primitive, and its output transform is another one.
+        """
+        family = "ice40" if self.family == "ice40" else "generic"
+        return replace(self, family=family, multiplier="lut" if self.multiplier == "lut" else "generic")
 
     def limits(self) -> DescriptorLimits:
         """What the descriptor reader accepts."""

@@ -161,7 +161,8 @@ class Engine(wiring.Component):
             dimension_bits=count,
         )
         # The first kernel of the next group shall be there in the cycle after the swap.
-        ideal = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+        to_swap = to_array + mac_array.swap_latency
+        ideal = {r: to_swap + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
         m.submodules.weight_pacer = weight_pacer = WeightPacer(
             row_bytes=config.weight_bytes,
             delays={r: max(1, delay) for r, delay in ideal.items()},

@@ -9,6 +9,7 @@ from functools import lru_cache
 from winohw.gateware.accumulator import Accumulator
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.credit_queue import CreditQueue
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.input_transform import InputTransform
 from winohw.gateware.line_buffer import LineBuffer
 from winohw.gateware.mac_array import MacArray
@@ -87,11 +88,12 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     output_transform = OutputTransform.of(config)
     requantizer = Requantizer(config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier)
     to_array = Sequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
-    pace = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+    to_swap = to_array + mac_array.swap_latency
+    pace = {r: to_swap + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
     return EngineTiming(
         to_array=to_array,
         to_drain=to_array + mac_array.latency + Accumulator.latency,
-        fetch=Memory.latency,
+        fetch=FanOut.latency + Memory.latency,
         row_done=line_buffer.rows + 3,
         ready_delay=max(0, weight_transform.latency - to_array + 1),
         pace={r: max(1, delay) for r, delay in pace.items()},

@@ -216,10 +216,10 @@ class _Weights:
             self.constant_time = share.denominator * CONSTANT_BYTES
 
     def _beat(self, now: int, time: int) -> int:
-        """When the memory gives a beat that is wanted from `now` on and takes it `time`."""
+        """When the memory gives a beat that is wanted from `now` on and takes it `time`; it is at most a cycle ahead."""
         if not time:
             return now
-        self.free = max(self.free, (now - 1) * self.unit) + time
+        self.free = max(self.free, (now - 2) * self.unit) + time
         return max(now, -(-self.free // self.unit))
 
     def begin(self, taken: int) -> None:

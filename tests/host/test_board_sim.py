@@ -3,13 +3,12 @@ import time
 import tty
 
 import numpy as np
-import pytest
 from tiny_board import CAPABILITIES, drawn_job, new_board
 
 from winohw.gateware.frame import Frame, FrameDecoder, Kind, encode_frame
 from winohw.host.board_sim import PseudoTerminal
 from winohw.host.driver import Driver
-from winohw.host.transport import SerialTransport, TransportError
+from winohw.host.transport import SerialTransport
 
 
 def test_the_driver_over_a_pseudo_terminal():
@@ -48,8 +47,3 @@ def test_it_sleeps_when_nothing_moves():
         time.sleep(1)
         assert 0 < terminal.board.cycles - cycles <= 51 * 2_000
         assert time.process_time() - begun < 0.8
-
-
-def test_a_port_that_is_not_there():
-    with pytest.raises(TransportError, match=r"^The serial port /dev/no-such-port cannot be opened: "):
-        SerialTransport("/dev/no-such-port")

@@ -4,11 +4,10 @@ from tiny_board import CAPABILITIES, CONFIG, drawn_job, new_board
 
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.descriptor import LayerError
-from winohw.gateware.frame import Code, Frame, FrameDecoder, Kind, encode_frame
+from winohw.gateware.frame import Frame, Kind, encode_frame
 from winohw.gateware.job import Job
 from winohw.host.board_sim import SimulatedTransport
 from winohw.host.driver import BoardError, Driver, NoAnswer
-from winohw.host.protocol import Answer
 from winohw.host.transport import TransportError
 from winohw.sim.layer import LayerRefused
 
@@ -227,67 +226,3 @@ def test_refusals():
     assert refused.value.code != LayerError.OK
     assert driver.link.restarts == 0
     np.testing.assert_array_equal(driver.run(job, pixels).pixels, expected)
-
-
-class Line:
-    """Plain requests to a board."""
-
-    def __init__(self):
-        self.board = new_board()
-        self.decoder = FrameDecoder()
-        self.sequence = 0
-
-    def send(self, coded):
-        _, received = self.board.run(coded, 60_000)
-        return list(self.decoder.feed(received))
-
-    def ask(self, kind, payload=b""):
-        self.sequence += 1
-        (frame,) = self.send(encode_frame(Frame(kind, self.sequence, payload)))
-        assert (frame.kind, frame.sequence) == (kind | 0x80, self.sequence)
-        return Answer.parse(frame.payload)
-
-
-def test_what_a_board_does_not_carry_out():
-    line = Line()
-    assert line.send(encode_frame(Frame(Kind.READ, 1))) == []  # before the first reset, nothing is in sequence
-    assert line.ask(Kind.RESET).code == Code.OK
-    job, _, _ = drawn_job(1)
-    words = job.descriptor().astype("<u4").tobytes()
-    assert line.ask(99).code == Code.UNKNOWN
-    assert line.ask(0).code == Code.UNKNOWN
-    assert line.ask(Kind.READ, b"1").code == Code.LENGTH
-    assert line.ask(Kind.LAYER, b"123").code == Code.LENGTH
-    assert line.ask(Kind.LAYER).code == Code.LENGTH
-    assert line.ask(Kind.INFO).code == Code.LENGTH
-    assert line.ask(Kind.INFO, b"\xff").code == Code.RANGE
-    assert line.ask(Kind.WEIGHTS, b"1").code == Code.NO_LAYER
-    assert line.ask(Kind.LAYER, words[:8]).code == Code.OK
-    assert line.ask(Kind.PIXELS, b"1").code == Code.NO_LAYER  # the descriptor is not complete
-    assert line.ask(Kind.LAYER_END, words[8:]).code == Code.OK
-    assert line.ask(Kind.LAYER, words[:8]).code == Code.BUSY
-    assert line.ask(Kind.WEIGHTS).code == Code.LENGTH
-    before = line.ask(Kind.READ)
-    assert (before.begun, before.finished, before.data) == (True, False, b"")
-    answers = [line.ask(Kind.PIXELS, bytes(240)) for _ in range(6)]
-    assert {answer.code for answer in answers} == {Code.OK, Code.NO_ROOM}
-    assert answers[-1].pixels_room < 240
-    assert line.ask(Kind.RESET).code == Code.OK
-    assert line.ask(Kind.READ).pixels_room == 512
-
-
-def test_a_request_is_carried_out_once():
-    line = Line()
-    line.ask(Kind.RESET)
-    job, _, _ = drawn_job(1)
-    line.ask(Kind.LAYER_END, job.descriptor().astype("<u4").tobytes())
-    line.sequence += 1
-    coded = encode_frame(Frame(Kind.WEIGHTS, line.sequence, bytes(240)))
-    answers = [line.send(coded) for _ in range(3)]
-    assert answers[0] == answers[1] == answers[2]
-    assert len(answers[0]) == 1
-    old = encode_frame(Frame(Kind.WEIGHTS, line.sequence - 1, bytes(240)))
-    assert line.send(old) == []
-    assert line.send(encode_frame(Frame(Kind.WEIGHTS, line.sequence + 2, bytes(240)))) == []
-    room = Answer.parse(answers[0][0].payload).weights_room
-    assert line.ask(Kind.READ).weights_room >= room

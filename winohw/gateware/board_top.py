@@ -12,7 +12,7 @@ from winohw.gateware.command import CommandProcessor
 from winohw.gateware.engine import Engine
 from winohw.gateware.frame import MAX_PAYLOAD
 from winohw.gateware.link import FrameReceiver, FrameSender
-from winohw.gateware.uart import UartReceiver, UartTransmitter
+from winohw.gateware.uart import UartReceiver, UartTransmitter, check_divisor
 
 __all__ = ["BoardTop"]
 
@@ -51,17 +51,17 @@ class BoardTop(wiring.Component):
             raise TypeError(f"capabilities must be Capabilities, not {capabilities!r}")
         if not MAX_PAYLOAD <= buffer_bytes <= 1 << 15:
             raise ValueError(f"buffer_bytes must be within {MAX_PAYLOAD} ... {1 << 15}, not {buffer_bytes!r}")
+        check_divisor(divisor)
         self.capabilities = capabilities
         self.divisor = divisor
         self.buffer_bytes = buffer_bytes
-        self._receiver, self._transmitter = UartReceiver(divisor), UartTransmitter(divisor)
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.capabilities.config
-        m.submodules.uart_receiver = uart_receiver = self._receiver
-        m.submodules.uart_transmitter = uart_transmitter = self._transmitter
+        m.submodules.uart_receiver = uart_receiver = UartReceiver(self.divisor)
+        m.submodules.uart_transmitter = uart_transmitter = UartTransmitter(self.divisor)
         m.submodules.frame_receiver = frame_receiver = FrameReceiver()
         m.submodules.frame_sender = frame_sender = FrameSender()
         m.submodules.command = command = CommandProcessor(self.capabilities.encode())

@@ -7,13 +7,14 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["UartReceiver", "UartTransmitter"]
+__all__ = ["UartReceiver", "UartTransmitter", "check_divisor"]
 
 #: Bits of a byte on the line: start, eight of data from the least significant on, stop.
 FRAME_BITS = 10
 
 
-def _check_divisor(divisor: int) -> None:
+def check_divisor(divisor: int) -> None:
+    """Raise TypeError or ValueError unless a bit can last so many cycles."""
     if isinstance(divisor, bool) or not isinstance(divisor, int):
         raise TypeError(f"divisor must be an integer, not {divisor!r}")
     if not 2 <= divisor <= 1 << 16:
@@ -46,7 +47,7 @@ class UartReceiver(wiring.Component):
     """
 
     def __init__(self, divisor: int):
-        _check_divisor(divisor)
+        check_divisor(divisor)
         self.divisor = divisor
         super().__init__({"rx": In(1, init=1), "o": Out(stream.Signature(8, always_ready=True))})
 
@@ -106,7 +107,7 @@ class UartTransmitter(wiring.Component):
     """
 
     def __init__(self, divisor: int):
-        _check_divisor(divisor)
+        check_divisor(divisor)
         self.divisor = divisor
         super().__init__({"i": In(stream.Signature(8)), "tx": Out(1, init=1)})
 

@@ -82,7 +82,8 @@ def test_two_active_candidates_are_weighed_and_teach_the_preferences():
 def test_the_search_goes_on_where_it_stopped_and_prefers_the_fast(tmp_path):
     data = make_data()
     recipe = SearchRecipe(steps=12, latency_weight=1e4, batch=8, preference_rate=0.3)
-    choices, _ = search(make_network(data), data, recipe, tmp_path / "whole.csv", lambda line: None)
+    whole = make_network(data)
+    choices, _ = search(whole, data, recipe, tmp_path / "whole.csv", lambda line: None)
     assert [choice.layer for choice in choices] == [shape.name for shape in SMALL]
     # With such a weight, latency alone counts; the last stage is so small that partial tiles cost more than they save.
     for choice, shape in zip(choices, SMALL, strict=True):
@@ -95,11 +96,15 @@ def test_the_search_goes_on_where_it_stopped_and_prefers_the_fast(tmp_path):
         pass
 
     def interrupt(line):
-        raise Interrupted
+        if line.startswith("step 12/"):
+            raise Interrupted
 
-    with pytest.raises(Interrupted):  # in step 10, not yet saved
+    with pytest.raises(Interrupted):  # after step 12, before it was saved
         search(make_network(data), data, recipe, tmp_path / "parts.csv", interrupt)
-    search(make_network(data), data, recipe, tmp_path / "parts.csv", lambda line: None)
+    parts = make_network(data)
+    search(parts, data, recipe, tmp_path / "parts.csv", lambda line: None)
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(a, b)
     network = make_network(data)
     again, _ = search(network, data, recipe, tmp_path / "parts.csv", lambda line: None)  # finished: only read
     assert again == choices

@@ -216,7 +216,7 @@ class _Weights:
             self.constant_time = share.denominator * CONSTANT_BYTES
 
     def _beat(self, now: int, time: int) -> int:
-        """When the memory gives a beat that is wanted from `now` on and takes it `time`; it is at most a cycle ahead."""
+        """When the memory gives a beat wanted from `now` on that takes it `time`; it is at most a cycle ahead."""
         if not time:
             return now
         self.free = max(self.free, (now - 2) * self.unit) + time

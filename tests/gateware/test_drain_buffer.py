@@ -88,9 +88,9 @@ def test_equals_model(sizes, stalls):
         assert credits.min() <= depth // 2
     if not stalls:
         activity = result.streams
-        assert activity["o"].first - activity["i"].first == dut.latency == 5
+        assert activity["o"].first - activity["i"].first == dut.latency == 4
         beats = columns // output_columns
-        a_chunk = max(beats, 3)
+        a_chunk = max(beats, 2)
         assert activity["o"].last - activity["o"].first == 19 * a_chunk + beats - 1
         if 20 - 20 // a_chunk > depth + 2:
             assert credits.min() == 0  # all the room is used

@@ -26,7 +26,11 @@ def test_text_comes_back(tmp_path):
     assert cache.get("key") == "new"
 
 
-@pytest.mark.parametrize("damage", [b"", b"text", gzip.compress(b"abc" * 100)[:-9], gzip.compress(b"\xff\xfe")])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"text", gzip.compress(b"abc" * 100)[:-9], gzip.compress(b"\xff\xfe")],
+    ids=["empty", "text", "truncated", "no text"],
+)
 def test_damaged_entry_is_none(tmp_path, damage):
     cache = Cache(tmp_path)
     cache.put("key", "text")

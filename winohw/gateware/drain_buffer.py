@@ -8,7 +8,6 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
 
 __all__ = ["DrainBuffer"]
@@ -21,7 +20,7 @@ class DrainBuffer(wiring.Component):
     the room: it starts with `depth` chunks and gets one back with each `drained`.
 
     Latency: `latency` cycles from a chunk to its first columns, if nothing is before it. Throughput: a chunk in and a
-    beat out a cycle, but a chunk takes three cycles at least. Backpressure: columns wait for `o.ready`,
+    beat out a cycle, but a chunk takes two cycles at least. Backpressure: columns wait for `o.ready`,
     nothing is lost.
 
     Parameters
@@ -44,7 +43,7 @@ class DrainBuffer(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles: 5.
+        Cycles: 4.
 
     Members
     -------
@@ -92,7 +91,7 @@ class DrainBuffer(wiring.Component):
         self.memory = memory
         sums = self._layout(columns)
         Memory.check_parameters(sums.size, depth, memory)
-        self.latency = FanOut.latency + Memory.latency + 2
+        self.latency = Memory.latency + 2
         super().__init__(
             {
                 "i": In(stream.Signature(sums, always_ready=True)),
@@ -114,8 +113,7 @@ class DrainBuffer(wiring.Component):
         m = Module()
         depth, columns = self.depth, self.columns
         # On an ECP5 every row has a memory of its own, with pointers of its own: no address has to cross the part.
-        kind = "ecp5" if self.memory == "ecp5" else "generic"
-        banks = self.output_lanes * self.input_tile if kind == "ecp5" else 1
+        banks = self.output_lanes * self.input_tile if self.memory == "ecp5" else 1
         width = self.i.payload.shape().size // banks
 
         def advance(pointer: Signal) -> None:
@@ -125,27 +123,26 @@ class DrainBuffer(wiring.Component):
                     m.d.sync += pointer.eq(0)
 
         level = Signal(range(depth + 1))
-        read_at = Signal(range(depth))
         fetch = Signal()
-        m.submodules.control = control = FanOut(1 + len(read_at), banks, kind)
-        m.d.comb += control.i.eq(Cat(fetch, read_at))
         words = []
         for k in range(banks):
             m.submodules[f"bank{k}"] = bank = Memory(width, depth, self.memory)
-            write_at = Signal(range(depth), name=f"write_at{k}")
+            write_at, read_at = (Signal(range(depth), name=f"{name}_at{k}") for name in ("write", "read"))
             m.d.comb += [
                 bank.write_en.eq(self.i.valid),
                 bank.write_addr.eq(write_at),
                 bank.write_data.eq(self.i.payload.as_value()[k * width :][:width]),
-                bank.read_en.eq(control.o[k][0]),
-                bank.read_addr.eq(control.o[k][1:]),
+                bank.read_en.eq(fetch),
+                bank.read_addr.eq(read_at),
             ]
             words.append(bank.read_data)
             with m.If(self.i.valid):
                 advance(write_at)
+            with m.If(fetch):
+                advance(read_at)
 
         # The memory's output register keeps a chunk until the columns before it have left.
-        coming = Signal(FanOut.latency + Memory.latency - 1)
+        coming = Signal(Memory.latency - 1)
         landed, load = Signal(), Signal()
         beats = columns // self.output_columns
         left = Signal(range(beats + 1))
@@ -162,8 +159,6 @@ class DrainBuffer(wiring.Component):
             level.eq(level + self.i.valid - fetch),
             coming.eq(coming << 1 | fetch),
         ]
-        with m.If(fetch):
-            advance(read_at)
         with m.If(coming[-1]):
             m.d.sync += landed.eq(1)
         with m.Elif(load):

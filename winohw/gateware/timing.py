@@ -9,7 +9,6 @@ from functools import lru_cache
 from winohw.gateware.accumulator import Accumulator
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.credit_queue import CreditQueue
-from winohw.gateware.fan_out import FanOut
 from winohw.gateware.input_transform import InputTransform
 from winohw.gateware.line_buffer import LineBuffer
 from winohw.gateware.mac_array import MacArray
@@ -93,7 +92,7 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     return EngineTiming(
         to_array=to_array,
         to_drain=to_array + mac_array.latency + Accumulator.latency,
-        fetch=FanOut.latency + Memory.latency,
+        fetch=Memory.latency,
         row_done=line_buffer.rows + 3,
         ready_delay=max(0, weight_transform.latency - to_array + 1),
         pace={r: max(1, delay) for r, delay in pace.items()},

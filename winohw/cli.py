@@ -20,6 +20,7 @@ from winohw import __version__
 from winohw.algorithm.ranges import INT8, UINT8, stage_widths
 from winohw.algorithm.toomcook import format_points, parse_points, winograd
 from winohw.gateware.config import EngineConfig
+from winohw.host.commands import board_info, board_sim
 from winohw.network.bench import bench as run_bench
 from winohw.network.filters import FILTERS, filter_layer, load_layer
 from winohw.network.image import contact_sheet, load_image, save_image
@@ -383,6 +384,8 @@ def synth(
         print_report(report, Console(highlight=False))
 
 
+main.add_command(board_sim)
+main.add_command(board_info)
 main.add_command(train)
 
 

@@ -57,11 +57,11 @@ _WARM_UP = "Preparing to run"
 _versions: dict[tuple[str, int], str] = {}
 
 
-class ToolNotFoundError(Exception):
+class ToolNotFoundError(RuntimeError):
     """A tool is neither on the path nor beside the interpreter; the message says what to install."""
 
 
-class ToolError(Exception):
+class ToolError(RuntimeError):
     """A tool failed.
 
     Attributes

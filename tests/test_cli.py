@@ -72,3 +72,18 @@ def test_run_writes_pictures_and_figures(tmp_path) -> None:
     sharpened = np.clip(5 * padded[1:-1, 1:-1] - ring, 0, 255)
     np.testing.assert_array_equal(np.asarray(Image.open(output / "sharpen.png")), sharpened)
     assert waveform.read_text().startswith("$timescale")
+
+
+def test_run_of_a_strided_layer_beside_direct_convolution(tmp_path) -> None:
+    source, weights = tmp_path / "picture.png", tmp_path / "layer.npz"
+    rng = np.random.default_rng(2)
+    Image.fromarray(rng.integers(0, 256, (12, 11), np.uint8)).save(source)
+    np.savez(weights, weights=rng.integers(-20, 20, (2, 5, 5, 1)).astype(np.int8), scale=0.01, stride=2)
+    result = invoke(
+        *("run", str(source), "--weights", str(weights), "--tile", "2", "--json", "--output", str(tmp_path / "output"))
+    )
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["bit_exact_with_direct_convolution"] is True
+    assert figures["direct"]["multipliers"] == 25
+    assert figures["direct"]["effective_macs"] == figures["winograd"]["effective_macs"]

@@ -81,12 +81,13 @@ def _figures(run: LayerRun) -> dict[str, object]:
     }
 
 
-def direct_twin(config: EngineConfig, channels: int, filters: int) -> EngineConfig:
-    """The engine of direct convolution, m = 1, with as many multipliers as `config` or the next fewer.
+def direct_twin(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
+    """The engine of direct convolution, m = 1, for a layer, with as many multipliers as `config` or the next fewer.
 
-    Its lanes are those that take the fewest cycles for a layer of `channels` and `filters`. Folding is undone.
+    One kernel is the least. The lanes are those that take the fewest cycles for the layer. Folding is undone.
     """
-    taps = config.kernel_size**2
+    geometry = layer.geometry
+    channels, filters, taps = geometry.channels, geometry.filters, geometry.kernel**2
     lanes = max(1, config.multipliers // taps)
 
     def cycles_a_pixel(split: tuple[int, int]) -> int:
@@ -98,13 +99,13 @@ def direct_twin(config: EngineConfig, channels: int, filters: int) -> EngineConf
     input_lanes, output_lanes = min(splits, key=cycles_a_pixel)
     return EngineConfig(
         tile_size=1,
-        kernel_size=config.kernel_size,
+        kernel_size=geometry.kernel,
         input_lanes=input_lanes,
         output_lanes=output_lanes,
         max_tiles=max(config.max_tiles, 512),
         line_words=max(config.line_words, 8192),
         drain_tiles=512,
-        output_columns=config.kernel_size,
+        output_columns=geometry.kernel,
         max_products=config.max_products,
         requantizer=config.requantizer,
         dimension_bits=config.dimension_bits,
@@ -145,7 +146,7 @@ def run_image(
     reference = layer.reference(images)
     other = None
     if direct:
-        twin = direct_twin(config, layer.geometry.channels, layer.geometry.filters)
+        twin = direct_twin(config, layer)
         with progress(f"direct, {twin.multipliers} multipliers") as report:
             other = EngineSimulation(twin, compiled=compiled).run(Job(twin, layer), images, progress=report)
     return Comparison(

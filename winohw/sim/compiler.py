@@ -246,6 +246,8 @@ def _call(command: Sequence[str], folder: Path, what: str) -> None:
 def _compile(sources: list[str], folder: Path, netlist: Netlist, compiler: Compiler, yosys: _Yosys) -> None:
     flags = [*_FLAGS, f"-I{yosys.include}", f"-I{_SOURCES}"]
     link = [*compiler.command, "-shared"]
+    if not compiler.is_zig and platform.machine() in ("x86_64", "AMD64"):
+        flags.append("-march=native")  # a quarter faster; the processor is part of the key
     if compiler.is_zig and not netlist.waveform:
         flags += _ZIG_FLAGS
         link += ["-nostdlib"]

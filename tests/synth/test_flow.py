@@ -209,6 +209,7 @@ def test_bad_arguments(arguments, error, message):
 
 
 def test_on_a_console(capsys):
+    synthesize(Tiny(), "ice40up5k", seeds=(1,), frequency=30)
     console = Console(width=120)
     with ConsoleProgress(console) as progress:
         report = synthesize(Tiny(), "ice40up5k", seeds=(1,), frequency=30, progress=progress)

@@ -13,7 +13,7 @@ from winohw.algorithm.toomcook import Winograd, winograd
 from winohw.numerics.formats import Exact, Narrowing, Profile, Quantized, signed_range
 from winohw.numerics.layer import ConvLayer
 from winohw.numerics.requantize import Requantization, quantize_multiplier
-from winohw.train.fake_quantization import narrow, round_through
+from winohw.train.fake_quantization import inside, narrow, on_grid, round_through
 from winohw.train.fast import requantized
 from winohw.train.matrices import Transforms
 from winohw.train.shifts import Granularity, ShiftTable
@@ -29,29 +29,34 @@ _SECOND_ROUNDING_MATTERS = 6
 
 
 class _Requantize(torch.autograd.Function):
-    """``saturate(round(sums · multiplier + bias)) · step``, channels on axis 1; gradient 0 where it saturates."""
+    """``saturate(round(sums · multiplier + bias)) · step``, channels on axis 1; gradient 0 where it saturates.
+
+    The step is that of the output; where the lower limit is 0, the gradient is ReLU's.
+    """
 
     @staticmethod
     def forward(ctx, sums: Tensor, multiplier: Tensor, bias: Tensor, low: int, high: int, step: float) -> Tensor:
         shape = (1, -1, 1, 1)
-        # As the reference kernels, which round to a whole number before they shift to the right, too.
+        factor, offset = multiplier.view(shape), (bias + 0.5).view(shape)
+        # The reference kernels round to a whole number before they shift to the right: half of its unit, up or down.
         right = (-torch.frexp(multiplier.detach()).exponent).clamp_min(0)
+        half = torch.where(right > 0, torch.exp2(-right - 1.0), 0.0).to(sums.dtype).view(shape)
         if int(right.min()) > _SECOND_ROUNDING_MATTERS:
-            rounded = (sums * multiplier.view(shape)).add_((bias + 0.5).view(shape)).floor_()
+            scaled = torch.addcmul(offset, sums, factor)
+        elif low >= 0:
+            scaled = torch.addcmul(offset + half, sums, factor)
         else:
-            scale = torch.exp2(right.to(sums.dtype)).view(shape)
-            rounded = (sums * (multiplier.view(shape) * scale)).add_(bias.view(shape) * scale + 0.5).floor_()
-            ties_away = ((rounded < 0) & (right > 0).view(shape)).to(sums.dtype)
-            rounded = ((rounded - ties_away) / scale).add_(0.5).floor_()
-        ctx.save_for_backward(sums if ctx.needs_input_grad[1] else None, multiplier, rounded)
-        # Between these limits lies what need not be cut off.
-        ctx.limits, ctx.step = (low - 0.5, high + 0.5), step
-        return rounded.clamp(low, high).mul_(step)
+            scaled = torch.addcmul(bias.view(shape), sums, factor)
+            scaled = scaled.add_(torch.copysign(half, scaled)).add_(0.5)
+        pixels = scaled.floor_().clamp_(low, high).mul_(step)
+        ctx.save_for_backward(sums if ctx.needs_input_grad[1] else None, multiplier, pixels)
+        ctx.limits, ctx.step = (low * step, high * step), step
+        return pixels
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        sums, multiplier, rounded = ctx.saved_tensors
-        gradient = torch.ops.aten.hardtanh_backward(gradient, rounded, *ctx.limits)
+        sums, multiplier, pixels = ctx.saved_tensors
+        gradient = inside(gradient, pixels, *ctx.limits)
         d_bias = gradient.sum(dim=(0, 2, 3)) * ctx.step
         d_multiplier = (gradient * sums).sum(dim=(0, 2, 3)) * ctx.step if ctx.needs_input_grad[1] else None
         return gradient.mul_(multiplier.view(1, -1, 1, 1) * ctx.step), d_multiplier, d_bias, None, None, None
@@ -126,7 +131,7 @@ class QuantizedConv2d(nn.Module):
         """Output ``[N, K, H', W']`` of images ``[N, C, H, W]``."""
         exponent_in, exponent_out = int(self.input_exponent), int(self.output_exponent)
         if self.quantize_input:
-            x = narrow(x * 2.0**exponent_in, -128, 127) * 2.0**-exponent_in
+            x = on_grid(x, exponent_in, -128, 127)
         if not self.training:
             return self._evaluate(x, exponent_in, exponent_out)
         weights, scales = self.integer_weights()
@@ -268,25 +273,22 @@ class WinogradConv2d(QuantizedConv2d):
             2 * 128 * bt**2, 2 * 127 * g**2, 2.0 ** (v_bits + u_bits - 1) * channels, 2.0 ** (m_bits - 1) * at**2
         )
 
-    def _pad(self, x: Tensor) -> tuple[Tensor, Tiling]:
-        """The padded image with the batch innermost, ``[C', H, W, N]``, phases one after the other."""
+    def _tiling(self, x: Tensor) -> Tiling:
+        """How images ``[N, C, H, W]`` are cut."""
         geometry = self.geometry(x.shape[2], x.shape[3])
-        tiling = Tiling(
+        return Tiling(
             self.tile_size,
             self.n,
             geometry.tile_rows(self.tile_size),
             geometry.tile_columns(self.tile_size),
             signed_range(self.bits[0]),
             signed_range(self.bits[2]),
+            self.padding,
+            self.stride,
+            tuple(geometry.phases),
+            geometry.out_height,
+            geometry.out_width,
         )
-        s, p = self.stride, self.padding
-        image = functional.pad(
-            x.permute(1, 2, 3, 0),
-            (0, 0, p, s * tiling.width - p - x.shape[3], p, s * tiling.height - p - x.shape[2]),
-        )
-        if s > 1:
-            image = torch.cat([image[:, row::s, column::s] for row, column in geometry.phases])
-        return image, tiling
 
     def _kernels(self, weights: Tensor) -> Tensor:
         """Kernels of all phases ``[r'², K, C']``."""
@@ -299,21 +301,19 @@ class WinogradConv2d(QuantizedConv2d):
         return weights.permute(2, 3, 0, 1).reshape(self.effective_kernel**2, weights.shape[0], weights.shape[1])
 
     def sums(self, x: Tensor, scale: float, weights: Tensor) -> tuple[Tensor, float | Tensor]:
-        geometry = self.geometry(x.shape[2], x.shape[3])
-        image, tiling = self._pad(x)
+        tiling = self._tiling(x)
         bt, g, at = (matrix.to(x.dtype) for matrix in self.transforms.integers())
         kernels = self._kernels(weights)
-        on_input = self.input_shift(_gradient_scale(image, self.bits[0])).reshape(-1)
+        on_input = self.input_shift(_gradient_scale(x, self.bits[0])).reshape(-1)
         on_weight = self.weight_shift(_gradient_scale(kernels, self.bits[1])).reshape(-1)
-        total = self.total_shift(_gradient_scale(image, self.bits[2])).reshape(-1)
+        total = self.total_shift(_gradient_scale(x, self.bits[2])).reshape(-1)
         taps, count = self.n**2, kernels.shape[0]
         input_map = torch.kron(bt, bt) * (torch.exp2(-on_input) * scale)[:, None]
         u = (torch.kron(g, g) * torch.exp2(-on_weight)[:, None]) @ kernels.view(count, -1)
         u = narrow(u, *signed_range(self.bits[1])) * torch.exp2(on_input + on_weight - total)[:, None]
         u = u.view(taps, *kernels.shape[1:])
-        output = winograd_domain(image, u, input_map, torch.kron(at, at), tiling)
-        output = output[:, : geometry.out_height, : geometry.out_width].permute(3, 0, 1, 2)
-        return output, torch.exp2(total[0]) / float(self.transforms.divisor) ** 2
+        output = winograd_domain(x.permute(1, 2, 3, 0), u, input_map, torch.kron(at, at), tiling)
+        return output.permute(3, 0, 1, 2), torch.exp2(total[0]) / float(self.transforms.divisor) ** 2
 
     def arithmetic(self) -> tuple[Winograd, Profile]:
         with torch.no_grad():
@@ -334,14 +334,12 @@ class WinogradConv2d(QuantizedConv2d):
         Transformed pixels and weights come first, each weighed by what it is multiplied with; then the products, which
         have one choice: their scale must be the same for every tap, since the output transform adds them up.
         """
-        image, tiling = self._pad(x * 2.0 ** int(self.input_exponent))
+        tiling = self._tiling(x)
+        image = tiling.gather((x * 2.0 ** int(self.input_exponent)).permute(1, 2, 3, 0))
         bt, g, at = self.transforms.integers()
-        patches = torch.stack(
-            [
-                torch.cat([pixels[row].reshape(-1) for row in range(tiling.rows)])
-                for pixels in zip(*(tiling.patch_pixels(image, row) for row in range(tiling.rows)), strict=True)
-            ]
-        )
+        whole = slice(0, self.n)
+        windows = [tiling.window(image, (row, 0, tiling.columns), whole, whole) for row in range(tiling.rows)]
+        patches = torch.stack(windows, dim=3).reshape(self.n**2, -1)
         kernels = self._kernels(self.integer_weights()[0])
         v = torch.kron(bt, bt) @ patches
         u = torch.kron(g, g) @ kernels.reshape(kernels.shape[0], -1)

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from winohw.train.convolution import QuantizedConv2d
 from winohw.train.data import PIXEL_SCALE
-from winohw.train.fake_quantization import narrow
+from winohw.train.fake_quantization import narrow, on_grid
 from winohw.train.integer import IntegerConv, IntegerResNet, Join
 from winohw.train.resnet import RESNET20, ConvShape, ResNet20
 
@@ -48,8 +48,7 @@ class QuantizedResNet20(nn.Module):
         x = self.convs[stem.name](x)
         for number, (first, second) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
             y = self.convs[second.name](self.convs[first.name](x))
-            step = 2.0 ** int(self.join_exponents[number])
-            x = narrow((y + _shortcut(x, first)) * step, 0, 127) / step
+            x = on_grid(y + _shortcut(x, first), int(self.join_exponents[number]), 0, 127)
         weights, _ = self._classifier_weights()
         return functional.linear(x.mean(dim=(2, 3)), weights, self.classifier.bias)
 
@@ -108,7 +107,7 @@ class QuantizedResNet20(nn.Module):
             if pixel_scales:
                 self.join_exponents[number] = _best_exponent(total, 0, 127)
             exponent = int(self.join_exponents[number])
-            x = narrow(total * 2.0**exponent, 0, 127) * 2.0**-exponent
+            x = on_grid(total, exponent, 0, 127)
 
     def export(self) -> IntegerResNet:
         """The network in whole numbers: its scores order the classes as this one's do in evaluation mode."""

@@ -41,7 +41,7 @@ class Neighbours:
         self.begin()
 
     def begin(self):
-        self.rows = self.freed = self.announced = self.started = self.outstanding = 0
+        self.rows = self.freed = self.announced = self.started = self.outstanding = self.chunks = 0
 
     def strobes(self):
         possible = {
@@ -57,7 +57,9 @@ class Neighbours:
 
     def observe(self, valid, swap, last, free):
         self.started += valid and swap
-        self.outstanding += valid and last
+        # A tile takes room with its first chunk and leaves, at the earliest, after its last one.
+        self.chunks += valid
+        self.outstanding += valid and last and self.chunks % self.dut.fold == 0
         self.freed += free
 
 
@@ -137,9 +139,9 @@ def check(dut, values, run, group_interval=1):
     assert (seen(run.weights_ready)[starts] >= 1 + np.arange(len(starts))).all()
     assert (np.diff(starts) >= max(group_interval, dut.least_group)).all()
 
-    # Room: chunks issued with `last` and not yet drained, this cycle's included.
+    # Room: tiles begun with `last` and not yet drained, this cycle's included.
     spent = np.zeros(len(run.valid), int)
-    spent[issued] = expected["last"]
+    spent[issued[:: dut.fold]] = expected["last"][:: dut.fold]
     outstanding = np.cumsum(spent) - seen(run.drained)
     assert outstanding.max() <= dut.drain_capacity
 
@@ -164,11 +166,11 @@ GRID = [
     ({"fold": 1, "max_tiles": 1, "drain_capacity": 1}, {}),
     ({"fold": 1, "max_tiles": 8, "drain_capacity": 5}, {"total_rows": 5, "block_rows": 2, "tile_cols": 3, "groups": 3}),
     (
-        {"fold": 2, "max_tiles": 6, "drain_capacity": 2},
+        {"fold": 2, "max_tiles": 6, "drain_capacity": 1},
         {"total_rows": 7, "block_rows": 3, "tile_cols": 2, "groups": 2, "output_groups": 3, "slots": 5},
     ),
     (
-        {"fold": 6, "max_tiles": 4, "drain_capacity": 13},
+        {"fold": 6, "max_tiles": 4, "drain_capacity": 3},
         {"total_rows": 4, "block_rows": 1, "tile_cols": 4, "groups": 1, "output_groups": 2, "slots": 3},
     ),
     (
@@ -176,7 +178,7 @@ GRID = [
         {"total_rows": 9, "block_rows": 4, "tile_cols": 1, "groups": 4, "output_groups": 1, "slots": 7},
     ),
     (
-        {"fold": 3, "max_tiles": 5, "drain_capacity": 40},
+        {"fold": 3, "max_tiles": 5, "drain_capacity": 14},
         {"total_rows": 3, "block_rows": 5, "tile_cols": 1, "groups": 1, "output_groups": 5},
     ),
 ]
@@ -198,10 +200,9 @@ def test_tokens_and_credits(case, speed):
     run = simulate(dut, values, group_interval=5, seed=1, **sides)
     outstanding = check(dut, values, run, group_interval=5)
     if speed == "slow drain" and values["total_rows"] > 1:
-        # The room is used to the last chunk.
-        last_chunks = values["tile_cols"] * dut.fold * values["total_rows"] * values["output_groups"]
-        whole_patches = dut.drain_capacity // dut.fold * dut.fold
-        assert outstanding.max() >= min(whole_patches, last_chunks // 2)
+        # The room is used to the last tile.
+        tiles = values["tile_cols"] * values["total_rows"] * values["output_groups"]
+        assert outstanding.max() >= min(dut.drain_capacity, tiles // 2)
 
 
 @pytest.mark.parametrize("fold", [1, 2])
@@ -273,7 +274,7 @@ def test_random_layers():
             fold=fold,
             max_tiles=block_rows * tile_cols,
             least_group=int(rng.integers(1, 10)),
-            drain_capacity=fold * int(rng.integers(1, 5)) + int(rng.integers(3)),
+            drain_capacity=int(rng.integers(1, 6)),
             dimension_bits=4,
         )
         total_rows = int(rng.integers(1, 10))
@@ -299,7 +300,7 @@ def test_random_layers():
         ({"max_tiles": 0}, "max_tiles must be 1 or more, not 0"),
         ({"least_group": 0}, "least_group must be 1 or more, not 0"),
         ({"dimension_bits": 0}, "dimension_bits must be 1 or more, not 0"),
-        ({"drain_capacity": 1}, "drain_capacity must be at least the fold 2, not 1"),
+        ({"drain_capacity": 0}, "drain_capacity must be 1 or more, not 0"),
     ],
 )
 def test_refuses_bad_parameters(change, message):

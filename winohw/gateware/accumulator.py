@@ -60,6 +60,8 @@ class Accumulator(wiring.Component):
     control : In(StructLayout({addr: range(depth), first: 1, last: 1}))
     i : In(stream.Signature([Pk][n][Q] signed(sum_bits), always_ready=True))
     o : Out(stream.Signature([Pk][n][Q] signed(acc_bits), always_ready=True))
+    coming : Out(1)
+        Strobe, a cycle before ``o.valid``.
 
     Raises
     ------
@@ -104,6 +106,7 @@ class Accumulator(wiring.Component):
                 "control": In(data.StructLayout({"addr": range(depth), "first": 1, "last": 1})),
                 "i": In(stream.Signature(self._chunk(sum_bits), always_ready=True)),
                 "o": Out(stream.Signature(self._chunk(acc_bits), always_ready=True)),
+                "coming": Out(1),
             }
         )
 
@@ -158,7 +161,8 @@ class Accumulator(wiring.Component):
             control.i.eq(self.control.as_value()),
             store.i.eq(self.i.valid & ~last[-1]),
         ]
-        m.d.sync += self.o.valid.eq(self.i.valid & last[-1])
+        m.d.comb += self.coming.eq(self.i.valid & last[-1])
+        m.d.sync += self.o.valid.eq(self.coming)
 
         sums = [entry for lane in self.i.payload for row in lane for entry in row]
         outputs = [entry for lane in self.o.payload for row in lane for entry in row]

@@ -1,14 +1,22 @@
-"""The drain buffer: takes whole chunks of finished sums as they come, hands them on a few columns at a time."""
+# amaranth: UnusedElaboratable=no
+"""The drain buffer: takes whole chunks of finished sums as they come, hands tiles on a few columns at a time."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
+from winohw.gateware.pipeline import delayed
+
+if TYPE_CHECKING:
+    from winohw.gateware.config import EngineConfig
 
 __all__ = ["DrainBuffer"]
 
@@ -17,11 +25,14 @@ class DrainBuffer(wiring.Component):
     """Decouples the array, which finishes a chunk of Q columns a cycle, from the output transform, which takes fewer.
 
     The array's next group of output channels accumulates while the buffer is emptied. The writer must keep count of
-    the room: it starts with `depth` chunks and gets one back with each `drained`.
+    the room: it starts with `depth` tiles and gets one back with each `drained`.
 
-    Latency: `latency` cycles from a chunk to its first columns, if nothing is before it. Throughput: a chunk in and a
-    beat out a cycle, but a chunk takes two cycles at least. Backpressure: columns wait for `o.ready`,
-    nothing is lost.
+    Each beat of a chunk has memories of its own, and behind them a chain: the beat read out of the last memory leaves
+    at once, the one of the memory before enters the chain there and leaves a cycle later, and so on. What the chain
+    takes from a memory, and when, comes to it along a chain as well, two cycles a memory: so there is no net to all of
+    the buffer, and nothing ever stalls. Once a tile is started, its columns leave without a pause.
+
+    Latency: `latency` cycles from `started` to the tile's first columns. Throughput: a chunk in and a beat out a cycle.
 
     Parameters
     ----------
@@ -29,30 +40,43 @@ class DrainBuffer(wiring.Component):
         Pk, 1 or more.
     input_tile : int
         n, 1 or more.
-    columns : int
-        Q, columns a chunk, 1 or more.
+    fold : int
+        Chunks a tile; divides n. A chunk has Q = n / fold columns.
     bits : int
         Width of a sum, 1 or more.
     depth : int
-        Chunks, 2 or more.
+        Tiles, 1 or more.
     output_columns : int
         Columns a beat out; divides Q.
     memory : str
-        Kind of the memory, see `winohw.gateware.memory`.
+        Kind of the memory, see `winohw.gateware.memory`. ``ecp5`` has memories and control of its own for every row.
 
     Attributes
     ----------
+    columns : int
+        Q.
+    tile_beats : int
+        n / output_columns, beats a tile.
     latency : int
-        Cycles: 4.
+        Cycles: 3 and those of the chain, Q / output_columns.
+    drained_latency : int
+        Cycles from `started` to `drained`.
 
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), Q), n), Pk), always_ready=True))
-        Chunks, ``[lane][row][column in chunk]``, first columns first.
+    coming : In(1)
+        Strobe, the next cycle has a chunk at `i`. The chunks of a tile come in cycles that follow one another.
+    i : In(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), Q), n), Pk))
+        A chunk, ``[lane][row][column in chunk]``, first columns first.
+    room : In(1)
+        Whether the receiver takes one more tile. A tile must not be started in the `tile_beats` - 1 cycles after
+        another one.
+    started : Out(1)
+        Strobe, a tile is on its way.
     o : Out(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), output_columns), n), Pk)))
-        Columns, ``[lane][row][column in beat]``.
+        Columns, ``[lane][row][column in beat]``; always ready.
     drained : Out(1)
-        Strobe, room for one more chunk.
+        Strobe, room for one more tile.
 
     Raises
     ------
@@ -65,39 +89,62 @@ class DrainBuffer(wiring.Component):
         *,
         output_lanes: int,
         input_tile: int,
-        columns: int,
+        fold: int = 1,
         bits: int,
         depth: int,
         output_columns: int = 1,
         memory: str = "generic",
     ):
-        for name, value, least in (
-            ("output_lanes", output_lanes, 1),
-            ("input_tile", input_tile, 1),
-            ("columns", columns, 1),
-            ("bits", bits, 1),
-            ("depth", depth, 2),
+        for name, value in (
+            ("output_lanes", output_lanes),
+            ("input_tile", input_tile),
+            ("bits", bits),
+            ("depth", depth),
         ):
-            if value < least:
-                raise ValueError(f"{name} must be {least} or more, not {value!r}")
-        if output_columns < 1 or columns % output_columns:
-            raise ValueError(f"output_columns must divide the {columns} columns of a chunk, not {output_columns!r}")
+            if value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        if fold < 1 or input_tile % fold:
+            raise ValueError(f"fold must divide the input tile {input_tile}, not {fold!r}")
+        self.columns = input_tile // fold
+        if output_columns < 1 or self.columns % output_columns:
+            raise ValueError(
+                f"output_columns must divide the {self.columns} columns of a chunk, not {output_columns!r}"
+            )
+        Memory.check_parameters(bits, depth * fold, memory)
         self.output_lanes = output_lanes
-        self.output_columns = output_columns
         self.input_tile = input_tile
-        self.columns = columns
+        self.fold = fold
         self.bits = bits
         self.depth = depth
+        self.output_columns = output_columns
         self.memory = memory
-        sums = self._layout(columns)
-        Memory.check_parameters(sums.size, depth, memory)
-        self.latency = Memory.latency + 2
+        self.tile_beats = input_tile // output_columns
+        self._stages = self.columns // output_columns
+        self.latency = FanOut.latency + Memory.latency + self._stages
+        # The chunks of a tile leave one after another, and with the last read of the last one there is room again.
+        self.drained_latency = max(1, (fold - 1) * self._stages + 2 * (self._stages - 1))
         super().__init__(
             {
-                "i": In(stream.Signature(sums, always_ready=True)),
-                "o": Out(stream.Signature(self._layout(output_columns))),
+                "coming": In(1),
+                "i": In(self._layout(self.columns)),
+                "room": In(1),
+                "started": Out(1),
+                "o": Out(stream.Signature(self._layout(output_columns), always_ready=True)),
                 "drained": Out(1),
             }
+        )
+
+    @classmethod
+    def of(cls, config: EngineConfig) -> DrainBuffer:
+        """The drain buffer of an engine."""
+        return cls(
+            output_lanes=config.output_lanes,
+            input_tile=config.input_tile,
+            fold=config.fold,
+            bits=config.acc_bits,
+            depth=config.drain_tiles,
+            output_columns=config.output_columns,
+            memory=config.family,
         )
 
     def _layout(self, columns: int) -> data.ArrayLayout:
@@ -111,69 +158,72 @@ class DrainBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth, columns = self.depth, self.columns
-        # On an ECP5 every row has a memory of its own, with pointers of its own: no address has to cross the part.
-        banks = self.output_lanes * self.input_tile if self.memory == "ecp5" else 1
-        width = self.i.payload.shape().size // banks
+        fold, stages = self.fold, self._stages
 
-        def advance(pointer: Signal) -> None:
-            m.d.sync += pointer.eq(pointer + 1)
-            if depth & (depth - 1):
-                with m.If(pointer == depth - 1):
-                    m.d.sync += pointer.eq(0)
-
-        level = Signal(range(depth + 1))
-        fetch = Signal()
-        words = []
-        for k in range(banks):
-            m.submodules[f"bank{k}"] = bank = Memory(width, depth, self.memory)
-            write_at, read_at = (Signal(range(depth), name=f"{name}_at{k}") for name in ("write", "read"))
-            m.d.comb += [
-                bank.write_en.eq(self.i.valid),
-                bank.write_addr.eq(write_at),
-                bank.write_data.eq(self.i.payload.as_value()[k * width :][:width]),
-                bank.read_en.eq(fetch),
-                bank.read_addr.eq(read_at),
-            ]
-            words.append(bank.read_data)
-            with m.If(self.i.valid):
-                advance(write_at)
-            with m.If(fetch):
-                advance(read_at)
-
-        # The memory's output register keeps a chunk until the columns before it have left.
-        coming = Signal(Memory.latency - 1)
-        landed, load = Signal(), Signal()
-        beats = columns // self.output_columns
-        left = Signal(range(beats + 1))
-        held = Signal(self.i.payload.shape(), reset_less=True)
-        taken = Signal()
-        m.d.comb += [
-            taken.eq(self.o.valid & self.o.ready),
-            self.o.valid.eq(left != 0),
-            load.eq(landed & ((left == 0) | ((left == 1) & taken))),
-            fetch.eq((level != 0) & ~coming.any() & (~landed | load)),
-            self.drained.eq(fetch),
-        ]
+        # --- tiles that may be started -------------------------------------------------------------------------------
+        tile_coming = self.coming
+        if fold > 1:
+            phase = Signal(range(fold))
+            with m.If(self.coming):
+                m.d.sync += phase.eq(Mux(phase == fold - 1, 0, phase + 1))
+            tile_coming = self.coming & (phase == 0)
+        level = Signal(range(self.depth + 1))
+        filled = Signal()  # level is not zero
+        m.d.comb += self.started.eq(filled & self.room)
         m.d.sync += [
-            level.eq(level + self.i.valid - fetch),
-            coming.eq(coming << 1 | fetch),
+            level.eq(level + tile_coming - self.started),
+            filled.eq(tile_coming | (level > 1) | (filled & ~self.started)),
         ]
-        with m.If(coming[-1]):
-            m.d.sync += landed.eq(1)
-        with m.Elif(load):
-            m.d.sync += landed.eq(0)
+        age = Signal(self.drained_latency)
+        m.d.sync += age.eq(age << 1 | self.started)
+        ages = Cat(self.started, age)
+        chunk_started = Signal()
+        m.d.comb += [
+            chunk_started.eq(Cat(ages[k * stages] for k in range(fold)).any()),
+            self.drained.eq(ages[-1]),
+        ]
 
-        stored = data.View(held.shape(), Cat(words))
-        for lane in range(self.output_lanes):
-            for i in range(self.input_tile):
-                m.d.comb += [self.o.payload[lane][i][a].eq(held[lane][i][a]) for a in range(self.output_columns)]
-                with m.If(load):
-                    m.d.sync += held[lane][i].eq(stored[lane][i])
-                with m.Elif(taken):
-                    m.d.sync += held[lane][i].as_value().eq(held[lane][i].as_value() >> self.bits * self.output_columns)
-        with m.If(load):
-            m.d.sync += left.eq(beats)
-        with m.Elif(taken):
-            m.d.sync += left.eq(left - 1)
+        # --- memories and chains -------------------------------------------------------------------------------------
+        kind = "ecp5" if self.memory == "ecp5" else "generic"
+        rows = self.output_lanes * self.input_tile
+        banks = rows if kind == "ecp5" else 1
+        m.submodules.write = write = FanOut(1, banks, kind)
+        m.submodules.read = read = FanOut(1, banks, kind)
+        m.d.comb += [write.i.eq(self.coming), read.i.eq(chunk_started)]
+        sums = [row for lane in self.i for row in lane]
+        outputs = [row for lane in self.o.payload for row in lane]
+        depth, width = self.depth * fold, self.bits * self.output_columns
+        for k in range(banks):
+            of_bank = slice(k * rows // banks, (k + 1) * rows // banks)
+            write_at, read_at = (Signal(range(depth), name=f"{name}_at{k}") for name in ("write", "read"))
+            for pointer, moves in ((write_at, write.o[k][0]), (read_at, read.o[k][0])):
+                with m.If(moves):
+                    m.d.sync += pointer.eq(pointer + 1 if depth & (depth - 1) == 0 else _next(pointer, depth))
+            take, address, chain = read.o[k][0], read_at, None
+            for stage in range(stages):
+                m.submodules[f"memory{k}_{stage}"] = memory = Memory(width * len(sums[of_bank]), depth, self.memory)
+                word = Cat(row.as_value()[stage * width :][:width] for row in sums[of_bank])
+                m.d.comb += [
+                    memory.write_en.eq(write.o[k][0]),
+                    memory.write_addr.eq(write_at),
+                    memory.write_data.eq(word),
+                    memory.read_addr.eq(address),
+                ]
+                # The word is there when the next memory is told to read.
+                take = delayed(m, take, Memory.latency, name=f"take{k}_{stage}")
+                address = delayed(m, address, Memory.latency, name=f"address{k}_{stage}", reset_less=True)
+                held = Signal(len(word), name=f"held{k}_{stage}", reset_less=True)
+                m.d.sync += held.eq(memory.read_data if chain is None else Mux(take, memory.read_data, chain))
+                chain = held
+            m.d.comb += Cat(row.as_value() for row in outputs[of_bank]).eq(chain)
+
+        flight = Signal(self.latency + stages - 2)
+        m.d.sync += [
+            flight.eq(flight << 1 | chunk_started),
+            self.o.valid.eq(Cat(chunk_started, flight)[self.latency - 1 :].any()),
+        ]
         return m
+
+
+def _next(pointer: Signal, depth: int) -> Value:
+    return Mux(pointer == depth - 1, 0, pointer + 1)

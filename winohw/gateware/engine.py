@@ -120,16 +120,8 @@ class Engine(wiring.Component):
             depth=config.max_tiles * config.fold,
             memory=config.family,
         )
-        m.submodules.drain_buffer = drain_buffer = DrainBuffer(
-            output_lanes=config.output_lanes,
-            input_tile=n,
-            columns=q,
-            bits=config.acc_bits,
-            depth=max(2, config.drain_tiles * config.fold),
-            output_columns=config.output_columns,
-            memory=config.family,
-        )
-        m.submodules.output_transform = output_transform = OutputTransform.of(config)
+        m.submodules.drain_buffer = drain_buffer = DrainBuffer.of(config)
+        m.submodules.output_transform = output_transform = OutputTransform.of(config, drain_buffer.latency)
         m.submodules.serializer = serializer = RowSerializer(
             output_lanes=config.output_lanes,
             row_pixels=config.largest_tile,
@@ -238,7 +230,7 @@ class Engine(wiring.Component):
         to_sums = line_buffer.read_latency + input_transforms[0].chunk_latency + mac_array.latency
         m.d.comb += accumulator.control.as_value().eq(self._delay(m, control, to_sums - accumulator.lead, "control"))
         wiring.connect(m, mac_array.o, accumulator.i)
-        wiring.connect(m, accumulator.o, drain_buffer.i)
+        m.d.comb += [drain_buffer.coming.eq(accumulator.coming), drain_buffer.i.eq(accumulator.o.payload)]
 
         # --- weights: one kernel after another moves into the shadow registers ---------------------------------------
         wiring.connect(m, weight_loader.rows, weight_pacer.i)
@@ -259,6 +251,10 @@ class Engine(wiring.Component):
             m.d.sync += loaded.eq(loaded + 1)
 
         # --- from the accumulators to pixels -------------------------------------------------------------------------
+        m.d.comb += [
+            drain_buffer.room.eq(output_transform.room),
+            output_transform.started.eq(drain_buffer.started),
+        ]
         wiring.connect(m, drain_buffer.o, output_transform.i)
         wiring.connect(m, output_transform.o, serializer.i)
         wiring.connect(m, weight_loader.constants, serializer.constants)

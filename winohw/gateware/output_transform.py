@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth.hdl import EnableInserter, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
@@ -43,13 +43,12 @@ class OutputTransform(wiring.Component):
     Each column becomes a column of Aᵀ M, a transposer collects the columns and gives rows, and each row becomes a row
     of Y. With several kernels, a port tells which one is at work.
 
-    Backpressure: buffered, the pipeline never stalls. A queue takes its rows, and the last column of a tile is only
-    accepted once the queue has room for the tile; ``i.ready`` and ``o.valid`` come from registers. Unbuffered,
-    ``o.ready`` low stops the whole pipeline, and ``i.ready`` depends on it in the same cycle: fewer cells where there
-    is no LUT RAM.
+    The pipeline never stalls. A queue takes its rows, and ``room`` tells when there is room in it for one more tile;
+    the sender says with ``started`` that it has taken that room, before it sends the tile. ``room`` and ``o.valid``
+    come from registers.
 
-    Latency: ``latency`` cycles from a tile's last column to its first row, more under backpressure. Throughput: a
-    column a cycle; a tile each n cycles.
+    Latency: ``latency`` cycles from a tile's last columns to its first row, more under backpressure. Throughput: a tile
+    each ``interval`` cycles.
 
     Parameters
     ----------
@@ -65,12 +64,12 @@ class OutputTransform(wiring.Component):
     max_shift : int, optional
         Greatest shift; that of ``narrowing`` unless told.
     columns : int
-        Columns of M a cycle; divides n. More than one needs ``buffered``.
-    buffered : bool
-        See above.
+        Columns of M a cycle; divides n.
+    lead : int
+        Cycles from ``started`` to the tile's first columns.
     queue_depth : int, optional
         Rows that the queue holds: a power of two, no less than the largest m (with n = 2, twice and with n = 1, three
-        times that). As many as full speed needs unless told; 0 where there is no queue.
+        times that). As many as full speed needs unless told.
 
     Attributes
     ----------
@@ -82,7 +81,11 @@ class OutputTransform(wiring.Component):
     Members
     -------
     i : In(stream.Signature(ArrayLayout(ArrayLayout(ArrayLayout(signed(sum_bits), columns), n), lanes)))
-        ``[lane][row][column in chunk]``: column 0 of a tile first.
+        ``[lane][row][column in chunk]``: column 0 of a tile first; always ready.
+    room : Out(1)
+        Whether one more tile may be started.
+    started : In(1)
+        Strobe, while ``room``: a tile will come.
     o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)))
         ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
     kernel : In(range(largest kernel size + 1))
@@ -107,7 +110,7 @@ class OutputTransform(wiring.Component):
         narrowing: Narrowing | None = None,
         max_shift: int | None = None,
         columns: int = 1,
-        buffered: bool = True,
+        lead: int = 0,
         queue_depth: int | None = None,
     ):
         if lanes < 1:
@@ -120,24 +123,22 @@ class OutputTransform(wiring.Component):
         n = self.kernels[0].n
         if columns < 1 or n % columns:
             raise ValueError(f"Output transform columns must divide the input tile {n}, not {columns!r}")
-        if columns > 1 and not buffered:
-            raise ValueError(f"An unbuffered output transform takes one column a cycle, not {columns!r}")
         self.columns = columns
-        self.buffered = buffered
+        self.lead = lead
         self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift, columns)
         self.tile_sizes = self._pipeline.tile_sizes
-        # A tile is charged three cycles late; the next ones may have come by then.
-        self._margin = self.tile_sizes[-1] * (-(-3 // self.interval(self.tile_sizes[0])) - 1)
-        self.queue_depth = 0
-        if buffered:
-            self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
-            least = self.tile_sizes[-1] + self._margin
-            if self.queue_depth < least:
-                raise ValueError(f"The queue must have room for {least} rows or more, not {queue_depth!r}")
-        self.latency = self._pipeline.latency + (CreditQueue.latency if buffered else 0)
+        # A tile is charged three cycles late; the next ones may have been started by then.
+        self.margin = self.tile_sizes[-1] * (-(-3 // self.interval(self.tile_sizes[0])) - 1)
+        self.queue_depth = self._needed_depth() if queue_depth is None else queue_depth
+        least = self.tile_sizes[-1] + self.margin
+        if self.queue_depth < least:
+            raise ValueError(f"The queue must have room for {least} rows or more, not {queue_depth!r}")
+        self.latency = self._pipeline.latency + CreditQueue.latency
 
         members = {
-            "i": In(stream.Signature(self._pipeline.i.payload.shape())),
+            "i": In(stream.Signature(self._pipeline.i.payload.shape(), always_ready=True)),
+            "room": Out(1),
+            "started": In(1),
             "o": Out(stream.Signature(matrix_layout(signed(_RESULT_BITS), lanes, self.tile_sizes[-1]))),
             "kernel": In(range(max(kernel.kernel_size for kernel in self.kernels) + 1)),
         }
@@ -150,8 +151,8 @@ class OutputTransform(wiring.Component):
         return max(self.kernels[0].n // self.columns, tile_size)
 
     @classmethod
-    def of(cls, config: EngineConfig) -> OutputTransform:
-        """The output transform of an engine.
+    def of(cls, config: EngineConfig, lead: int) -> OutputTransform:
+        """The output transform of an engine, `lead` cycles behind the start of a tile.
 
         With one column a cycle its queue fits the LUT RAM of one cell: with several kernels that is less than the
         smallest needs at full speed, but nobody who wants that speed takes one column a cycle.
@@ -163,7 +164,7 @@ class OutputTransform(wiring.Component):
             narrowing=config.profile.product if config.quantized else None,
             max_shift=config.max_shifts[2],
             columns=config.output_columns,
-            buffered=config.family != "ice40",
+            lead=lead,
             queue_depth=_LUT_RAM_DEPTH if config.output_columns == 1 else None,
         )
 
@@ -196,10 +197,10 @@ class OutputTransform(wiring.Component):
     def _needed_depth(self) -> int:
         """Rows on their way when tiles come at full speed, rounded up.
 
-        A tile's rows count from its last column until their credits are back, ``latency + 3`` cycles later for row 0;
-        a tile comes every ``interval`` cycles.
+        A tile's rows count from its start until their credits are back, three cycles after the pipeline for row 0; a
+        tile comes every ``interval`` cycles.
         """
-        away = self._pipeline.latency + 3
+        away = self.lead + self.kernels[0].n // self.columns - 1 + self._pipeline.latency + 3
         rows = max(
             sum(max(0, size - max(0, age - away)) for age in range(0, away + size, self.interval(size)))
             for size in self.tile_sizes
@@ -223,50 +224,37 @@ class OutputTransform(wiring.Component):
         if self.narrowing is not None:
             m.d.comb += pipeline.shift.eq(self.shift)
 
-        if self.buffered:
-            m.submodules.pipeline = pipeline
-            m.submodules.queue = queue = CreditQueue(pipeline.o.payload.shape(), self.queue_depth)
-            chunks = n // self.columns
-            chunk = Signal(range(chunks))
-            credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
-            has_room = Signal()
-            last = Signal(init=chunks == 1)
-            accepted, tile_accepted = Signal(), Signal()
-            rested = Signal(init=1)  # the rows of the tile before leave the transposer in time
-            if self.tile_sizes[-1] > chunks:
-                wait = Signal(range(n + 1))
-                with m.If(accepted & last):
-                    m.d.sync += [wait.eq(charge - 1), rested.eq(charge == 1)]
-                with m.Elif(~rested):
-                    m.d.sync += [wait.eq(wait - 1), rested.eq(wait == 1)]
-            m.d.comb += [
-                self.i.ready.eq(~last | (has_room & rested)),
-                accepted.eq(self.i.valid & self.i.ready),
-                pipeline.i.valid.eq(accepted),
-                queue.i.valid.eq(pipeline.o.valid),
-                queue.i.payload.eq(pipeline.o.payload),
-                queue.o.ready.eq(self.o.ready),
-            ]
-            m.d.sync += [
-                tile_accepted.eq(accepted & last),
-                credits.eq(credits - Mux(tile_accepted, charge, 0) + queue.freed),
-                has_room.eq(credits >= charge + self._margin),
-            ]
-            with m.If(accepted):
-                m.d.sync += [chunk.eq(Mux(last, 0, chunk + 1)), last.eq(chunk == (chunks - 2) % chunks)]
-            source = queue.o
-        else:
-            enable = Signal()
-            m.submodules.pipeline = EnableInserter(enable)(pipeline)
-            m.d.comb += [
-                enable.eq(~pipeline.o.valid | self.o.ready),
-                self.i.ready.eq(enable),
-                pipeline.i.valid.eq(self.i.valid),
-            ]
-            source = pipeline.o
-        m.d.comb += self.o.valid.eq(source.valid)
-        for row, narrow_row in zip(self.o.payload, source.payload, strict=True):
+        m.submodules.pipeline = pipeline
+        m.submodules.queue = queue = CreditQueue(pipeline.o.payload.shape(), self.queue_depth)
+        m.d.comb += [
+            pipeline.i.valid.eq(self.i.valid),
+            queue.i.valid.eq(pipeline.o.valid),
+            queue.i.payload.eq(pipeline.o.payload),
+            queue.o.ready.eq(self.o.ready),
+            self.o.valid.eq(queue.o.valid),
+        ]
+        for row, narrow_row in zip(self.o.payload, queue.o.payload, strict=True):
             m.d.comb += [pixel.eq(narrow_pixel) for pixel, narrow_pixel in zip(row, narrow_row, strict=True)]
+
+        credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)
+        has_room = Signal()
+        was_started = Signal()
+        m.d.sync += [
+            was_started.eq(self.started),
+            credits.eq(credits - Mux(was_started, charge, 0) + queue.freed),
+            has_room.eq(credits >= charge + self.margin),
+        ]
+        rested = Signal(init=1)  # the columns of the tile before have come, and its rows leave the transposer in time
+        m.d.comb += self.room.eq(has_room & rested)
+        chunks = n // self.columns
+        if self.interval(self.tile_sizes[-1]) > 1:
+            least = Signal(range(n + 1), init=self.interval(self.tile_sizes[0]), reset_less=True)
+            m.d.sync += least.eq(Mux(tile_size > chunks, tile_size, chunks))
+            wait = Signal(range(n + 1))
+            with m.If(self.started):
+                m.d.sync += [wait.eq(least - 1), rested.eq(least == 1)]
+            with m.Elif(~rested):
+                m.d.sync += [wait.eq(wait - 1), rested.eq(wait == 1)]
         return m
 
 

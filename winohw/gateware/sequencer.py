@@ -35,7 +35,7 @@ class Sequencer(wiring.Component):
         Least cycles from the start of a group to the start of the next, 1 or more: after so many the same accumulator
         may be used again.
     drain_capacity : int
-        Chunks that fit behind the accumulators, at least `fold`.
+        Tiles that fit behind the accumulators, 1 or more.
     dimension_bits : int
         Width of counts and sizes, 1 or more.
 
@@ -61,7 +61,7 @@ class Sequencer(wiring.Component):
     weights_ready : In(1)
         Strobe, all weights of one more group have arrived; at most 255 groups may wait.
     drained : In(1)
-        Strobe, a chunk has left the buffer behind the accumulators.
+        Strobe, a tile has left the buffer behind the accumulators.
     o : Out(stream.Signature(StructLayout({"line": 16, "accumulator": …, …}), always_ready=True))
         Tokens: word of the line buffer, accumulator, and one bit each for `swap`, the first chunk of a group, `first`,
         a chunk of the first group of input channels, and `last`, a chunk of their last group.
@@ -84,12 +84,11 @@ class Sequencer(wiring.Component):
             ("fold", fold),
             ("max_tiles", max_tiles),
             ("least_group", least_group),
+            ("drain_capacity", drain_capacity),
             ("dimension_bits", dimension_bits),
         ):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
-        if drain_capacity < fold:
-            raise ValueError(f"drain_capacity must be at least the fold {fold}, not {drain_capacity!r}")
         self.fold = fold
         self.max_tiles = max_tiles
         self.least_group = least_group
@@ -234,10 +233,10 @@ class Sequencer(wiring.Component):
             m.d.sync += [interval.eq(interval - 1), interval_over.eq(interval <= 2)]
 
         spend = Signal()
-        m.d.comb += spend.eq(issue & g_last)
+        m.d.comb += spend.eq(issue & g_last & patch_start)
         m.d.sync += credits.eq(credits + self.drained - spend)
-        # Room for a whole patch; one cycle old, so the credit that is spent now must not count.
-        m.d.sync += room.eq((credits > fold) | ((credits == fold) & ~spend))
+        # One cycle old, so the credit that is spent now must not count.
+        m.d.sync += room.eq((credits > 1) | ((credits == 1) & ~spend))
 
         with m.FSM():
             with m.State("IDLE"):

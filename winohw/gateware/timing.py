@@ -9,10 +9,10 @@ from functools import lru_cache
 from winohw.gateware.accumulator import Accumulator
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.credit_queue import CreditQueue
+from winohw.gateware.drain_buffer import DrainBuffer
 from winohw.gateware.input_transform import InputTransform
 from winohw.gateware.line_buffer import LineBuffer
 from winohw.gateware.mac_array import MacArray
-from winohw.gateware.memory import Memory
 from winohw.gateware.output_transform import OutputTransform
 from winohw.gateware.requantizer import Requantizer
 from winohw.gateware.sequencer import Sequencer
@@ -30,17 +30,16 @@ class EngineTiming:
     ----------
     to_array : from the issue of a chunk to the array; of a group's first chunk, to the swap of the weights.
     to_drain : from the issue of a chunk to the drain buffer.
-    fetch : from the fetch of a chunk out of the drain buffer's memory to the earliest load into its shift register.
+    drain_latency : from the start of a tile in the drain buffer to its first columns.
+    drained_latency : from the start of a tile to the strobe that there is room for another one.
     row_done : from the last pixel of a tile row to the strobe that it is complete.
     ready_delay : from a group's last kernel row to the strobe that its weights have arrived, less one.
     pace : for each kernel size, from the start of a group to the first kernel row of the next that may pass.
     interval : for each kernel size, least cycles between the starts of two groups.
     fifo_rows : kernel rows that wait before the weight transform.
     constant_beats : beats of an output channel's constants.
-    drain_depth : chunks that fit behind the accumulators.
-    drain_columns : columns a beat from the drain buffer to the output transform.
-    rests : whether tiles may come faster than their rows leave, so that the output transform holds the next one back.
-    buffered : whether a queue follows the output transform; else its pipeline stalls.
+    drain_depth : tiles that fit behind the accumulators.
+    tile_beats : beats in which a tile's columns come to the output transform.
     output_latency : from a tile's last column to its first row at the end of the output transform's pipeline.
     queue_depth, queue_margin : rows in the queue behind it, and how many of them are kept free besides a tile's.
     requantizer : from sums to pixels.
@@ -48,7 +47,8 @@ class EngineTiming:
 
     to_array: int
     to_drain: int
-    fetch: int
+    drain_latency: int
+    drained_latency: int
     row_done: int
     ready_delay: int
     pace: dict[int, int]
@@ -56,9 +56,7 @@ class EngineTiming:
     fifo_rows: int
     constant_beats: int
     drain_depth: int
-    drain_columns: int
-    rests: bool
-    buffered: bool
+    tile_beats: int
     output_latency: int
     queue_depth: int
     queue_margin: int
@@ -84,7 +82,8 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     weight_transform = (
         WeightTransform.of(config) if config.weights == "chip" else HostWeights(n=n, u_bits=config.u_bits)
     )
-    output_transform = OutputTransform.of(config)
+    drain_buffer = DrainBuffer.of(config)
+    output_transform = OutputTransform.of(config, drain_buffer.latency)
     requantizer = Requantizer(config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier)
     to_array = Sequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
     to_swap = to_array + mac_array.swap_latency
@@ -92,7 +91,8 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     return EngineTiming(
         to_array=to_array,
         to_drain=to_array + mac_array.latency + Accumulator.latency,
-        fetch=Memory.latency,
+        drain_latency=drain_buffer.latency,
+        drained_latency=drain_buffer.drained_latency,
         row_done=line_buffer.rows + 3,
         ready_delay=max(0, weight_transform.latency - to_array + 1),
         pace={r: max(1, delay) for r, delay in pace.items()},
@@ -101,12 +101,10 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
         },
         fifo_rows=2 * max(config.group_rows(kernel) for kernel in config.kernels),
         constant_beats=-(-CONSTANT_BYTES // config.weight_bytes),
-        drain_depth=max(2, config.drain_tiles * config.fold),
-        drain_columns=config.output_columns,
-        rests=config.largest_tile > n // config.output_columns,
-        buffered=output_transform.buffered,
-        output_latency=output_transform.latency - (CreditQueue.latency if output_transform.buffered else 0),
+        drain_depth=drain_buffer.depth,
+        tile_beats=drain_buffer.tile_beats,
+        output_latency=output_transform.latency - CreditQueue.latency,
         queue_depth=output_transform.queue_depth,
-        queue_margin=output_transform._margin,
+        queue_margin=output_transform.margin,
         requantizer=requantizer.latency,
     )

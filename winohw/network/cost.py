@@ -276,15 +276,15 @@ class _Drain:
         self.job = job
         self.timing = timing
         self.fold = config.fold
-        self.beats = config.columns // timing.drain_columns  # a chunk
-        self.fetched: deque[int] = deque([-_HORIZON] * timing.drain_depth, timing.drain_depth)
-        self.load = self.taken_column = self.tile_taken = -_HORIZON
-        # Rows that left the queue; the oldest of them must have done so before a tile's last column is accepted.
+        self.interval = max(timing.tile_beats, job.tile_size)
+        self.drained: deque[int] = deque([-_HORIZON] * timing.drain_depth, timing.drain_depth)
+        self.started = -_HORIZON  # the last tile
+        # Rows that left the queue; the oldest of them must have done so before a tile is started.
         room = max(1, timing.queue_depth + 1 - job.tile_size - timing.queue_margin)
         self.left: deque[int] = deque([-_HORIZON] * (room + job.tile_size), room + job.tile_size)
         self.row_taken = -_HORIZON
+        self.absent = 0  # output lanes without a channel
         self.emission = 0  # cycles of the last row in the serializer
-        self.frozen: deque[tuple[int, int]] = deque(maxlen=64)  # when an unbuffered pipeline stood still
         self.serializer = 2  # when it is ready for the next step
         self.taken = -_HORIZON  # its last constants
         self.last_pixel = 0
@@ -308,8 +308,8 @@ class _Drain:
         self.serializer = self.taken + 1
 
     def room(self) -> int:
-        """When there is room for the next patch."""
-        return self.fetched[self.fold - 1] + 2
+        """When there is room for the next tile."""
+        return self.drained[0] + 2
 
     def tiles(self, start: int, pattern: list[tuple[int, ...]], channels: int) -> tuple[int, int, int]:
         """The last pass over a block's tiles, from `start` on.
@@ -318,77 +318,46 @@ class _Drain:
         -------
         start of the group, issue of its last chunk, cycles waited for room in between
         """
-        lanes, absent = self.job.config.requantizer_lanes, self.job.config.output_lanes - channels
-        cycles = {columns: channels * -(-columns // lanes) + absent for columns in range(1, self.job.tile_size + 1)}
+        lanes = self.job.config.requantizer_lanes
+        self.absent = self.job.config.output_lanes - channels
+        cycles = {
+            columns: channels * -(-columns // lanes) + self.absent for columns in range(1, self.job.tile_size + 1)
+        }
         cycles[0] = 0
         issue, waited = start, 0
-        to_drain, fetch, fold = self.timing.to_drain, self.timing.fetch, self.fold
         for number, tile in enumerate(pattern):
             if number:
                 room = self.room()
                 if room > issue:
                     waited += room - issue
                     issue = room
-            for phase in range(fold):
-                fetched = max(issue + phase + to_drain + 1, self.load)
-                self.fetched.append(fetched)
-                self.load = max(fetched + fetch, self.taken_column)
-                self._columns(phase == fold - 1)
-            issue += fold
-            self._rows(tile, cycles, absent)
+            self._start(issue + self.timing.to_drain)
+            issue += self.fold
+            self._rows(tile, cycles)
         return start, issue - 1, waited
 
-    def _columns(self, last: bool) -> None:
-        """A chunk's columns go into the output transform; the last one of a tile needs room for its rows."""
-        now = max(self.load, self.taken_column)
-        for beat in range(self.beats):
-            now += 1
-            if last and beat == self.beats - 1:
-                if self.timing.rests:
-                    now = max(now, self.tile_taken + self.job.tile_size)
-                if self.timing.buffered:
-                    # For three cycles the tile before has not been charged yet.
-                    early = max(now, self.left[0] + 3)
-                    late = max(now, self.left[self.job.tile_size] + 3)
-                    now = early if early < self.tile_taken + 3 else late
-                self.tile_taken = now
-            now = self._thaw(now)
-        self.taken_column = now
+    def _start(self, now: int) -> None:
+        """A tile leaves the drain buffer, from `now` on, once there is room for its rows."""
+        now = max(now, self.started + self.interval)
+        # For three cycles the tile before has not been charged yet.
+        early = max(now, self.left[0] + 3)
+        late = max(now, self.left[self.job.tile_size] + 3)
+        self.started = early if early < self.started + 3 else late
+        self.drained.append(self.started + self.timing.drained_latency)
 
-    def _rows(self, tile: tuple[int, ...], cycles: dict[int, int], absent: int) -> None:
-        buffered = self.timing.buffered
-        now = self._advance(self.taken_column, self.timing.output_latency)
+    def _rows(self, tile: tuple[int, ...], cycles: dict[int, int]) -> None:
+        """The rows of the tile that was started leave."""
+        timing = self.timing
+        now = self.started + timing.drain_latency + timing.tile_beats - 1 + timing.output_latency
         for columns in tile:
-            if buffered:
-                leave = max(now + 1, self.row_taken, self.left[-1] + 1)
-                self.left.append(leave)
-                taken = max(leave + 1, self.serializer)
-                now += 1
-            else:
-                taken = max(now, self.serializer)
-                if taken > now:
-                    self.frozen.append((now, taken))
-                now = taken + 1
-            self.row_taken = taken
+            leave = max(now + 1, self.row_taken, self.left[-1] + 1)
+            self.left.append(leave)
+            self.row_taken = max(leave + 1, self.serializer)
+            now += 1
             self.emission = cycles[columns]
-            self.serializer = taken + max(1, self.emission)
+            self.serializer = self.row_taken + max(1, self.emission)
             if columns:
-                self.last_pixel = taken + self.emission - absent
-
-    def _thaw(self, now: int) -> int:
-        """The first cycle from `now` on in which an unbuffered pipeline moves."""
-        for start, end in self.frozen:
-            if start <= now < end:
-                now = end
-        return now
-
-    def _advance(self, now: int, cycles: int) -> int:
-        """The cycle in which what entered the pipeline at `now` has moved on `cycles` times."""
-        end = now + cycles
-        for start, stop in self.frozen:
-            if stop > now and start < end:
-                end += stop - max(start, now)
-        return end
+                self.last_pixel = self.row_taken + self.emission - self.absent
 
     def end(self, last_of_block: bool) -> None:
         """After the last row of a group: the row has to leave, and the loops take their time."""
@@ -401,15 +370,12 @@ class _Drain:
     # --- repetition ----------------------------------------------------------------------------------------------
     def state(self, now: int) -> tuple[int, ...]:
         """Times before `now`."""
-        times = (self.load, self.taken_column, self.tile_taken, self.row_taken, self.serializer, self.taken)
-        times = (*times, *self.fetched, *self.left)
-        frozen = [time for pair in self.frozen if pair[1] > now - _HORIZON for time in pair]
-        return tuple(max(time - now, -_HORIZON) for time in (*times, *frozen))
+        times = (self.started, self.row_taken, self.serializer, self.taken, *self.drained, *self.left)
+        return tuple(max(time - now, -_HORIZON) for time in times)
 
     def shift(self, cycles: int) -> None:
         """Move everything later."""
-        for name in ("load", "taken_column", "tile_taken", "row_taken", "serializer", "taken", "last_pixel"):
+        for name in ("started", "row_taken", "serializer", "taken", "last_pixel"):
             setattr(self, name, getattr(self, name) + cycles)
-        for times in (self.fetched, self.left):
+        for times in (self.drained, self.left):
             times.extend([time + cycles for time in times])
-        self.frozen.extend([(start + cycles, stop + cycles) for start, stop in self.frozen])

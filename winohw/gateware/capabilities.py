@@ -41,9 +41,13 @@ class Capabilities:
 
     def encode(self) -> bytes:
         """Whole pages; the unused end is zero."""
-        record = {name: getattr(self, name) for name in ("board", "clock", "protocol", "winohw")}
-        packed = zlib.compress(json.dumps({**record, "engine": _to_json(self.config)}).encode(), 9)
+        packed = zlib.compress(json.dumps(self.record()).encode(), 9)
         return packed + bytes(-len(packed) % PAGE)
+
+    def record(self) -> dict[str, Any]:
+        """All of it, for JSON; of the configuration, what differs from the defaults."""
+        record = {name: getattr(self, name) for name in ("board", "clock", "protocol", "winohw")}
+        return {**record, "engine": _to_json(self.config)}
 
     @classmethod
     def decode(cls, pages: bytes) -> Capabilities:

@@ -1,10 +1,11 @@
-"""An image through a layer on the simulated engine, beside direct convolution on as many multipliers."""
+"""An image through a layer on an engine, simulated unless told, beside direct convolution on as many multipliers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,83 @@ from winohw.numerics.formats import Profile
 from winohw.numerics.golden import GoldenModel
 from winohw.numerics.layer import ConvLayer
 from winohw.sim.compiled import Advance, Waveform
-from winohw.sim.layer import EngineSimulation, LayerRun
+from winohw.sim.layer import EngineSimulation
 
-__all__ = ["Comparison", "direct_twin", "run_image"]
+__all__ = ["Comparison", "ImageRun", "Runner", "direct_twin", "expected_pixels", "run_image", "simulated"]
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[Advance], None] | None]]
+
+
+class Counters(Protocol):
+    """Cycles of a job: all of them, those in which the array worked, and those in which it waited."""
+
+    cycles: int
+    busy: int
+    wait_pixels: int
+    wait_weights: int
+    wait_drain: int
+
+
+@dataclass(frozen=True, eq=False)
+class ImageRun:
+    """A layer that an engine has computed, in one job or several that its images are cut into.
+
+    Parameters
+    ----------
+    job : the first of the jobs.
+    layer : the whole layer.
+    pixels : (images, out_height, out_width, filters) int8.
+    expected : the same from the golden model.
+    counters : of every job.
+    """
+
+    job: Job
+    layer: ConvLayer
+    pixels: NDArray[np.int8]
+    expected: NDArray[np.int8]
+    counters: Sequence[Counters]
+
+    def _sum(self, name: str) -> int:
+        return sum(getattr(item, name) for item in self.counters)
+
+    @property
+    def cycles(self) -> int:
+        """From the accepted descriptors to the last pixels out, without what lies between jobs."""
+        return self._sum("cycles")
+
+    @property
+    def utilisation(self) -> float:
+        """Share of all multiplier-cycles that worked on tiles of the layer; lanes without a channel count as idle."""
+        return self._sum("busy") * self.job.used_lanes / self.cycles
+
+    @property
+    def effective_macs(self) -> int:
+        """Multiply-accumulates of the direct convolution."""
+        return self.layer.geometry.macs * len(self.pixels)
+
+    @property
+    def effective_macs_per_cycle(self) -> float:
+        """Multiply-accumulates of the direct convolution a cycle."""
+        return self.effective_macs / self.cycles
+
+    def figures(self) -> dict[str, object]:
+        """Everything that is reported, for JSON."""
+        config = self.job.config
+        waits = ("wait_pixels", "wait_weights", "wait_drain")
+        return {
+            "engine": config.describe(),
+            "tile_size": self.job.tile_size,
+            "multipliers": config.multipliers,
+            "cycles": self.cycles,
+            "utilisation": self.utilisation,
+            "effective_macs": self.effective_macs,
+            "effective_macs_per_cycle": self.effective_macs_per_cycle,
+            **{name: self._sum(name) for name in waits},
+        }
+
+
+#: Runs a layer on images (images, height, width, channels) int8, in the profile given, and tells of its progress.
+Runner = Callable[[ConvLayer, NDArray[np.int8], Profile | None, Callable[[Advance], None] | None], ImageRun]
 
 
 def _no_progress(description: str) -> AbstractContextManager[None]:
@@ -39,8 +112,8 @@ class Comparison:
     wrong : pixels that differ from direct convolution.
     """
 
-    winograd: LayerRun
-    direct: LayerRun | None
+    winograd: ImageRun
+    direct: ImageRun | None
     exact: bool
     model: bool
     wrong: int
@@ -59,26 +132,10 @@ class Comparison:
             "bit_exact_with_direct_convolution": self.exact,
             "bit_exact_with_golden_model": self.model,
             "wrong_pixels": self.wrong,
-            "winograd": _figures(self.winograd),
-            "direct": None if self.direct is None else _figures(self.direct),
+            "winograd": self.winograd.figures(),
+            "direct": None if self.direct is None else self.direct.figures(),
             "ratio": self.ratio,
         }
-
-
-def _figures(run: LayerRun) -> dict[str, object]:
-    config = run.job.config
-    return {
-        "engine": config.describe(),
-        "tile_size": run.job.tile_size,
-        "multipliers": config.multipliers,
-        "cycles": run.cycles,
-        "utilisation": run.utilisation,
-        "effective_macs": run.job.effective_macs(),
-        "effective_macs_per_cycle": run.effective_macs_per_cycle,
-        "wait_pixels": run.wait_pixels,
-        "wait_weights": run.wait_weights,
-        "wait_drain": run.wait_drain,
-    }
 
 
 def direct_twin(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
@@ -112,6 +169,35 @@ def direct_twin(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
     )
 
 
+def simulated(config: EngineConfig, *, compiled: bool = True, waveform: Waveform | None = None) -> Runner:
+    """Runs layers on a simulated engine.
+
+    Parameters
+    ----------
+    config : the engine.
+    compiled : False takes Amaranth's own simulator.
+    waveform : where a waveform of the engine goes, and its cycles.
+    """
+    simulation = EngineSimulation(config, compiled=compiled, waveform=waveform is not None)
+
+    def run(
+        layer: ConvLayer,
+        images: NDArray[np.int8],
+        profile: Profile | None,
+        progress: Callable[[Advance], None] | None,
+    ) -> ImageRun:
+        job = Job(config, layer, len(images), profile)
+        result = simulation.run(job, images, progress=progress, waveform=waveform)
+        return ImageRun(job, layer, result.pixels, expected_pixels(job, images), [result])
+
+    return run
+
+
+def expected_pixels(job: Job, images: NDArray[np.int8]) -> NDArray[np.int8]:
+    """The golden model's output for a job."""
+    return GoldenModel(job.config.winograd(job.kernel), job.profile).run(job.engine_layer, images)
+
+
 def run_image(
     config: EngineConfig,
     layer: ConvLayer,
@@ -122,6 +208,7 @@ def run_image(
     progress: ProgressBar = _no_progress,
     compiled: bool = True,
     waveform: Waveform | None = None,
+    runner: Runner | None = None,
 ) -> Comparison:
     """Run one image (height, width, channels) int8 through the engine, and through direct convolution.
 
@@ -133,26 +220,25 @@ def run_image(
     progress : makes a progress bar from a description.
     compiled : False takes Amaranth's own simulator.
     waveform : where a waveform of the Winograd engine goes, and its cycles.
+    runner : what runs the layer on an engine of this configuration; the simulation of that engine unless told.
     """
     images = pixels[None]
     profile: Profile | None = None
     if config.quantized:
         profile = calibrate(config.winograd(), layer, images, bits=tuple(calibration))
-    job = Job(config, layer, profile=profile)
     with progress(f"Winograd, {config.multipliers} multipliers") as report:
-        simulation = EngineSimulation(config, compiled=compiled, waveform=waveform is not None)
-        run = simulation.run(job, images, progress=report, waveform=waveform)
-    model = GoldenModel(config.winograd(job.kernel), job.profile).run(job.engine_layer, images)
+        run = runner or simulated(config, compiled=compiled, waveform=waveform)
+        winograd = run(layer, images, profile, report)
     reference = layer.reference(images)
     other = None
     if direct:
         twin = direct_twin(config, layer)
         with progress(f"direct, {twin.multipliers} multipliers") as report:
-            other = EngineSimulation(twin, compiled=compiled).run(Job(twin, layer), images, progress=report)
+            other = simulated(twin, compiled=compiled)(layer, images, None, report)
     return Comparison(
-        run,
+        winograd,
         other,
-        exact=np.array_equal(run.pixels, reference),
-        model=np.array_equal(run.pixels, model),
-        wrong=int((run.pixels != reference).sum()),
+        exact=np.array_equal(winograd.pixels, reference),
+        model=np.array_equal(winograd.pixels, winograd.expected),
+        wrong=int((winograd.pixels != reference).sum()),
     )

@@ -38,7 +38,7 @@ from winohw.synth.synthesis import (
 )
 from winohw.synth.toolchain import Tool, ToolError, find_tool
 
-__all__ = ["Progress", "StepEvent", "synthesize"]
+__all__ = ["Placer", "Progress", "StepEvent", "Steps", "build_folder", "synthesize", "timing_notes"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class StepEvent:
 Progress = Callable[[StepEvent], None]
 
 
-class _Steps:
+class Steps:
     """Numbers the steps of a build, times them and tells the news."""
 
     def __init__(self, total: int, progress: Progress | None):
@@ -88,8 +88,8 @@ class _Steps:
                 self._progress(StepEvent(number, self.total, title, state, text, **end))
 
     @contextmanager
-    def step(self, number: int, title: str) -> Iterator["_Step"]:
-        step = _Step(self, number, title)
+    def step(self, number: int, title: str) -> Iterator["Step"]:
+        step = Step(self, number, title)
         self.tell(number, title, "start")
         began = time.monotonic()
         yield step
@@ -99,8 +99,10 @@ class _Steps:
 
 
 @dataclass
-class _Step:
-    steps: _Steps
+class Step:
+    """A step at work: what it has to say goes into `result`, and `note` tells what it is at."""
+
+    steps: Steps
     number: int
     title: str
     result: str = ""
@@ -176,9 +178,9 @@ def synthesize(
         raise ValueError(f"seeds must differ from each other, not {list(seeds)!r}")
     component, description = _component(design, part)
     store = Cache()
-    steps = _Steps(3 + len(seeds), progress)
+    steps = Steps(3 + len(seeds), progress)
 
-    with _build_folder(folder) as build:
+    with build_folder(folder) as build:
         with steps.step(1, "tools") as step:
             tools = [find_tool("yosys"), *([find_tool(part.family.place_tool)] if seeds else [])]
             for tool in tools:
@@ -210,7 +212,7 @@ def synthesize(
         placements = []
         if not excess:
             write_inputs(netlist.text, part, build)
-            placer = _Placer(netlist, commands, tools[-1], build, place.timeout, steps, store, cache)
+            placer = Placer(netlist, commands, tools[-1], build, place.timeout, steps, store, cache)
             placements = placer.place(jobs)
 
     return Report(
@@ -230,7 +232,7 @@ def synthesize(
         placements=tuple(placements),
         steps=tuple(steps.times[number] for number in sorted(steps.times)),
         excess=tuple(excess),
-        notes=tuple(_notes(part, total, placements)),
+        notes=tuple(timing_notes(part, total, placements)),
     )
 
 
@@ -252,7 +254,7 @@ def _engine(config: EngineConfig) -> wiring.Component:
 
 
 @contextmanager
-def _build_folder(folder: Path | None) -> Iterator[Path]:
+def build_folder(folder: Path | None) -> Iterator[Path]:
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="winohw-synth-") as name:
             yield Path(name)
@@ -262,17 +264,23 @@ def _build_folder(folder: Path | None) -> Iterator[Path]:
 
 
 @dataclass
-class _Placer:
-    """Places and routes a netlist with one seed or several."""
+class Placer:
+    """Places and routes a netlist with one seed or several.
+
+    With `routed`, which gives the file of a seed's routed design, that is kept as well; `constraints` are those of the
+    board that it is for.
+    """
 
     netlist: Netlist
     commands: Mapping[int, Sequence[str]]
     nextpnr: Tool
     folder: Path
     timeout: float | None
-    steps: _Steps
+    steps: Steps
     store: Cache
     cache: bool
+    routed: Callable[[int], str] | None = None
+    constraints: str = ""
     stop: threading.Event = field(default_factory=threading.Event)
 
     def place(self, jobs: int) -> list[Placement]:
@@ -291,9 +299,9 @@ class _Placer:
     def place_seed(self, number: int, seed: int) -> Placement:
         """Step `number`: the result of one seed, from the cache if it is there."""
         with self.steps.step(number, f"seed {seed}") as step:
-            key = place_key(self.netlist.text, self.commands[seed], self.nextpnr)
+            key = self.key(seed)
             found = self.store.get(key) if self.cache else None
-            if found is None:
+            if found is None or (self.routed is not None and self.store.get(_routed_key(key)) is None):
                 placement = self.run(key, seed, step)
             else:
                 entry = json.loads(found)
@@ -302,7 +310,17 @@ class _Placer:
             step.result = placement.failure or f"{placement.frequency:.1f} MHz"
         return placement
 
-    def run(self, key: str, seed: int, step: _Step) -> Placement:
+    def key(self, seed: int) -> str:
+        """Digest of everything that the result of a seed depends on."""
+        return place_key(self.netlist.text, [*self.commands[seed], self.constraints], self.nextpnr)
+
+    def routed_design(self, seed: int) -> str:
+        """The routed design of a seed that gave a result, as nextpnr wrote it."""
+        text = self.store.get(_routed_key(self.key(seed)))
+        assert text is not None
+        return text
+
+    def run(self, key: str, seed: int, step: Step) -> Placement:
         """The result of running nextpnr."""
         began, command = time.monotonic(), self.commands[seed]
         try:
@@ -313,11 +331,13 @@ class _Placer:
             seconds = round(time.monotonic() - began, 2)
             return Placement(seed, seconds=seconds, failure=error.reason)
         seconds = round(time.monotonic() - began, 2)
+        if self.routed is not None:
+            self.store.put(_routed_key(key), (self.folder / self.routed(seed)).read_text(encoding="utf-8"))
         self.store.put(key, json.dumps({"report": report, "seconds": seconds}))
         return read_report(report, self.netlist.stage_map, seed, seconds)
 
 
-def _notes(part: Part, total: Resources, placements: Sequence[Placement]) -> Iterator[str]:
+def timing_notes(part: Part, total: Resources, placements: Sequence[Placement]) -> Iterator[str]:
     if placements and part.family.untimed and total.multipliers:
         yield (
             f"nextpnr does not time paths through the {part.family.untimed} of this family: the clock holds only if "

@@ -15,6 +15,7 @@ from winohw.synth.pins import PinWrap
 from winohw.synth.toolchain import LineListener, Tool, telling
 
 __all__ = [
+    "PLACERS",
     "ROUTERS",
     "CriticalPath",
     "PlaceOptions",
@@ -23,7 +24,9 @@ __all__ = [
     "activity",
     "place_command",
     "place_key",
+    "constraints_file",
     "read_report",
+    "routed_file",
     "run_place",
     "write_inputs",
 ]
@@ -31,9 +34,13 @@ __all__ = [
 #: Routers to choose from.
 ROUTERS = ("auto", "router1", "router2")
 
+#: Placers to choose from.
+PLACERS = ("auto", "heap", "static", "sa")
+
 # Router 2 sets up the whole part first: 30 to 60 s on an LFE5U-85F for a design that router 1 routes in 3 s, and with
-# a better clock. From some thousand cells on router 1 no longer finishes.
-_ROUTER1_CELLS = 4000
+# a better clock. From some thousand cells on router 1 no longer finishes. HeAP crowds large designs into a corner of
+# the part, where they cannot be routed; the static placer spreads them.
+_SMALL_CELLS = 4000
 
 _CARRY_IN, _CARRY_OUT = {"FCI", "CIN"}, {"FCO", "COUT"}
 
@@ -47,6 +54,8 @@ class PlaceOptions:
     router : str
         One of `ROUTERS`; ``auto`` takes ``router1`` for small designs on ECP5, ``router2`` for large ones, and
         nextpnr's own choice for other families.
+    placer : str
+        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5, and nextpnr's own choice for others.
     timeout : float, optional
         Seconds after which a seed is given up.
     flags : tuple[str, ...]
@@ -55,16 +64,19 @@ class PlaceOptions:
     Raises
     ------
     ValueError
-        If the router is unknown, or the timeout is not positive.
+        If router or placer are unknown, or the timeout is not positive.
     """
 
     router: str = "auto"
+    placer: str = "auto"
     timeout: float | None = None
     flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.router not in ROUTERS:
             raise ValueError(f"router must be one of {', '.join(ROUTERS)}, not {self.router!r}")
+        if self.placer not in PLACERS:
+            raise ValueError(f"placer must be one of {', '.join(PLACERS)}, not {self.placer!r}")
         if self.timeout is not None and self.timeout <= 0:
             raise ValueError(f"timeout must be more than 0 seconds, not {self.timeout!r}")
 
@@ -186,7 +198,35 @@ class Placement:
     failure: str = ""
 
 
-def place_command(part: Part, seed: int, frequency: float, cells: int, options: PlaceOptions) -> list[str]:
+@dataclass(frozen=True)
+class _Files:
+    """Flags of a family: for the pins of a board, for pins that nextpnr chooses, and for the routed design."""
+
+    constraints: tuple[str, ...]
+    free: tuple[str, ...]
+    routed: tuple[str, ...]
+
+
+_FILES = {
+    "ecp5": _Files(("--lpf", "top.lpf"), ("--lpf-allow-unconstrained",), ("--textcfg", "routed_{seed}.config")),
+    "ice40": _Files(("--pcf", "top.pcf"), ("--pcf-allow-unconstrained",), ("--asc", "routed_{seed}.asc")),
+    "gowin": _Files(("--vopt", "cst=top.cst"), ("--vopt", "cst=top.cst"), ("--write", "routed_{seed}.json")),
+}
+
+
+def routed_file(part: Part, seed: int) -> str:
+    """Name of the file with the routed design of a seed."""
+    return _FILES[part.family.name].routed[1].format(seed=seed)
+
+
+def constraints_file(part: Part) -> str:
+    """Name of the file with a board's pins and clocks."""
+    return _FILES[part.family.name].constraints[1].removeprefix("cst=")
+
+
+def place_command(
+    part: Part, seed: int, frequency: float, cells: int, options: PlaceOptions, *, board: bool = False
+) -> list[str]:
     """Arguments for nextpnr; it reads ``top.json`` and writes ``report_<seed>.json``.
 
     Parameters
@@ -196,19 +236,24 @@ def place_command(part: Part, seed: int, frequency: float, cells: int, options: 
     frequency : float
         MHz to aim for; missing them is no failure.
     cells : int
-        Size of the netlist, for the choice of the router.
+        Size of the netlist, for the choice of placer and router.
     options : PlaceOptions
+    board : bool
+        The pins are those of a board, in `constraints_file`, and the routed design goes to `routed_file`.
     """
-    router = options.router
-    if router == "auto" and part.family.name == "ecp5":
-        router = "router1" if cells < _ROUTER1_CELLS else "router2"
-    unconstrained = {"ecp5": ["--lpf-allow-unconstrained"], "ice40": ["--pcf-allow-unconstrained"]}
+    router, placer = options.router, options.placer
+    if part.family.name == "ecp5":
+        small = cells < _SMALL_CELLS
+        router = ("router1" if small else "router2") if router == "auto" else router
+        placer = "static" if placer == "auto" and not small else placer
+    files = _FILES[part.family.name]
     return [
         *part.place_flags,
-        *unconstrained.get(part.family.name, ["--vopt", "cst=top.cst"]),
+        *((*files.constraints, files.routed[0], routed_file(part, seed)) if board else files.free),
         *("--json", "top.json", "--seed", str(seed), "--freq", f"{frequency:g}", "--timing-allow-fail"),
         *("--report", f"report_{seed}.json"),
         *(() if router == "auto" else ("--router", router)),
+        *(() if placer == "auto" else ("--placer", placer)),
         *options.flags,
     ]
 

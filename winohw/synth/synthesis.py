@@ -59,7 +59,7 @@ def rtlil_of(wrapped: PinWrap) -> str:
     return rtlil.convert(wrapped, name=_TOP, ports=wrapped.pins, emit_src=False)
 
 
-def synthesis_script(text: str, part: Part, options: SynthesisOptions) -> str:
+def synthesis_script(text: str, part: Part, options: SynthesisOptions, *, pads: bool = False) -> str:
     """Yosys's commands from ``top.il`` to ``top.json``.
 
     The whole is flattened but for the wrapper, so that its registers are not merged with the component's. Each cell
@@ -68,9 +68,11 @@ def synthesis_script(text: str, part: Part, options: SynthesisOptions) -> str:
     Parameters
     ----------
     text : str
-        RTLIL, from `rtlil_of`.
+        RTLIL, from `rtlil_of`, or of a board's design, whose component is a submodule of that name.
     part : Part
     options : SynthesisOptions
+    pads : bool
+        Whether the pads are in there already, as on a board.
 
     Raises
     ------
@@ -82,12 +84,13 @@ def synthesis_script(text: str, part: Part, options: SynthesisOptions) -> str:
         raise ValueError("The flag -dsp must not be given where SB_MAC16 are instances: Yosys would rewrite them")
     family = part.family.name
     flags = (*part.synthesis, *options.flags)
-    pads = []
+    map_pads = []
     if family == "gowin":
         # Yosys would put pads at the wrapper's registers as well, which are a module of their own until the end.
         flags = (*flags, "-noiopads")
-        pads = ["iopadmap -bits -inpad IBUF O:I -outpad OBUF I:O"]
+        map_pads = [] if pads else ["iopadmap -bits -inpad IBUF O:I -outpad OBUF I:O"]
     modules = _MODULE.findall(text)
+    wrapper = [f"setattr -mod -unset keep_hierarchy {_TOP}.{PINS}"] if f"{_TOP}.{PINS}" in modules else []
     return "\n".join(
         [
             f"read_rtlil {_TOP}.il",
@@ -99,10 +102,10 @@ def synthesis_script(text: str, part: Part, options: SynthesisOptions) -> str:
             *(f'setattr -set src "{TAG}{module}" {module}/c:*' for module in modules),
             *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in modules if stage_of(module) == "(pins)"),
             " ".join([f"synth_{family}", "-top", _TOP, *flags]),
-            f"setattr -mod -unset keep_hierarchy {_TOP}.{PINS}",
+            *wrapper,
             "flatten",
             "clean",
-            *pads,
+            *map_pads,
             f"write_json {_TOP}.json",
             "",
         ]

@@ -1,0 +1,23 @@
+"""Sipeed Tang Nano 9K with a GW1NR-9: https://wiki.sipeed.com/hardware/en/tang/Tang-Nano-9K/Nano-9K.html"""
+
+from amaranth_boards.tang_nano_9k import TangNano9kPlatform
+
+from winohw.gateware.config import EngineConfig
+from winohw.synth.board import Board
+
+board = Board(
+    title="Tang Nano 9K",
+    platform=TangNano9kPlatform,
+    config=EngineConfig(
+        tile_size=2,
+        max_products=9 * 64,
+        max_tiles=32,
+        line_words=512,
+        drain_tiles=8,
+        requantizer="shift",
+        dimension_bits=10,
+    ),
+    frequency=27,
+    baud=115_200,
+    programmer=("--board", "tangnano9k"),
+)

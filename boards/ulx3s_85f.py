@@ -1,0 +1,14 @@
+"""ULX3S with an LFE5U-85F: https://ulx3s.github.io"""
+
+from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
+from winohw.gateware.config import EngineConfig
+from winohw.synth.board import Board
+
+board = Board(
+    title="ULX3S 85F",
+    platform=ULX3S_85F_Platform,
+    config=EngineConfig(line_words=2048, max_tiles=64, drain_tiles=64, requantizer_lanes=2, family="ecp5"),
+    frequency=60,
+    programmer=("--board", "ulx3s"),
+)

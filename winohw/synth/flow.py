@@ -255,6 +255,7 @@ def _engine(config: EngineConfig) -> wiring.Component:
 
 @contextmanager
 def build_folder(folder: Path | None) -> Iterator[Path]:
+    """A folder to work in: a temporary one unless told."""
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="winohw-synth-") as name:
             yield Path(name)
@@ -337,7 +338,12 @@ class Placer:
         return read_report(report, self.netlist.stage_map, seed, seconds)
 
 
+def _routed_key(key: str) -> str:
+    return digest(["routed", key])
+
+
 def timing_notes(part: Part, total: Resources, placements: Sequence[Placement]) -> Iterator[str]:
+    """What a reader of the figures must know."""
     if placements and part.family.untimed and total.multipliers:
         yield (
             f"nextpnr does not time paths through the {part.family.untimed} of this family: the clock holds only if "

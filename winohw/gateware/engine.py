@@ -272,12 +272,8 @@ class Engine(wiring.Component):
 
         # --- one layer after another ---------------------------------------------------------------------------------
         status = self.status.payload
-        counters = {
-            "busy": sequencer.busy,
-            "wait_pixels": sequencer.wait_pixels,
-            "wait_weights": sequencer.wait_weights,
-            "wait_drain": sequencer.wait_drain,
-        }
+        counters = {name: Signal(name=name) for name in ("busy", "wait_pixels", "wait_weights", "wait_drain")}
+        m.d.sync += [active.eq(getattr(sequencer, name)) for name, active in counters.items()]
         complete = Signal()
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
             m.d.sync += complete.eq(1)

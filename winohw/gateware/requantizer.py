@@ -145,8 +145,9 @@ class Requantizer(wiring.Component):
         # Every beat under way has a place in the queue, so that the pipeline never has to wait.
         taken = Signal(range(self.depth + 1))
         accepted, left = self.i.valid & self.i.ready, self.o.valid & self.o.ready
-        m.d.comb += self.i.ready.eq(taken != self.depth)
-        m.d.sync += taken.eq(taken + accepted - left)
+        has_room = Signal(init=1)  # one cycle old: the beat that is accepted now may not be counted yet
+        m.d.comb += self.i.ready.eq(has_room)
+        m.d.sync += [taken.eq(taken + accepted - left), has_room.eq(taken < self.depth - 1)]
         valid = Signal(self._pipeline)
         m.d.sync += valid.eq(Cat(accepted, valid))
 

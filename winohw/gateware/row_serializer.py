@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The row serializer: rows of finished tiles become groups of pixels of one channel, edges cut off."""
 
 from __future__ import annotations
@@ -5,11 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.row_positions import RowPositions
 from winohw.gateware.weight_loader import constants_layout
 
 __all__ = ["RowSerializer"]
@@ -18,14 +20,13 @@ __all__ = ["RowSerializer"]
 class RowSerializer(wiring.Component):
     """Cuts rows of tiles at the edges of the output image and hands them to the requantizer, a few pixels a beat.
 
-    Rows come in the order of the sequencer's loops: block of tile rows, group of Pk output channels, tile row, tile
-    column, row of the tile; each beat holds the row for all Pk channels. Out come, for each row that lies inside the
-    image and each of the channels that exist, in this order, the ceil(columns inside / lanes) beats of its pixels, left
-    to right, with that channel's constants.
+    Rows come in the order of :class:`RowPositions`; each beat holds the row for all Pk channels. Out come, for each row
+    that lies inside the image and each of the channels that exist, in this order, the ceil(columns inside / lanes)
+    beats of its pixels, left to right, with that channel's constants.
 
-    Latency: a cycle from a row to its first beat. Throughput: a beat a cycle, without a bubble between rows; a row
-    outside the image, and each channel of a row that does not exist, take a cycle without a beat, and two cycles pass
-    between groups. Backpressure: waits for `o.ready`, nothing is lost.
+    Latency: a cycle from a row to its first beat. Throughput: a beat a cycle, without a bubble; a row outside the
+    image, and each channel of a row that does not exist, take a cycle without a beat. Backpressure: waits for
+    `o.ready`, nothing is lost.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ class RowSerializer(wiring.Component):
         self.row_pixels = row_pixels
         self.lanes = lanes
         self.dimension_bits = count = dimension_bits
+        self._positions = RowPositions(output_lanes=output_lanes, row_pixels=row_pixels, dimension_bits=dimension_bits)
         constants = constants_layout()
         super().__init__(
             {
@@ -136,163 +138,108 @@ class RowSerializer(wiring.Component):
         dict of arrays
             ``acc`` (beats, lanes), 0 beyond ``count``; ``constants``; ``count``; ``last``.
         """
-        next_row, next_constants = iter(rows), iter(constants)
+        shape = {
+            "tile_size": tile_size,
+            "total_rows": total_rows,
+            "block_rows": block_rows,
+            "tile_rows": tile_rows,
+            "tile_cols": tile_cols,
+            "output_groups": output_groups,
+            "filters": filters,
+            "output_height": output_height,
+            "output_width": output_width,
+        }
+        next_constants = iter(constants)
         beats: dict[str, list] = {"acc": [], "constants": [], "count": []}
-        for first in range(0, total_rows, block_rows):
-            for group in range(output_groups):
-                channels = min(self.output_lanes, filters - group * self.output_lanes)
+        for position, values in zip(self._positions.model(**shape), rows, strict=True):
+            if position["first"]:
                 scales = next(next_constants)
-                for tile_row in range(first, min(first + block_rows, total_rows)):
-                    for tile_col in range(tile_cols):
-                        columns = min(tile_size, output_width - tile_col * tile_size)
-                        for row in range(tile_size):
-                            values = next(next_row)
-                            if tile_row % tile_rows * tile_size + row >= output_height:
-                                continue
-                            for channel in range(channels):
-                                for left in range(0, columns, self.lanes):
-                                    count = min(self.lanes, columns - left)
-                                    acc = np.zeros(self.lanes, np.int64)
-                                    acc[:count] = values[channel, left : left + count]
-                                    beats["acc"].append(acc)
-                                    beats["constants"].append(scales[channel])
-                                    beats["count"].append(count)
+            columns = int(position["columns"])
+            for channel in range(position["channels"]):
+                for left in range(0, columns, self.lanes):
+                    count = min(self.lanes, columns - left)
+                    acc = np.zeros(self.lanes, np.int64)
+                    acc[:count] = values[channel, left : left + count]
+                    beats["acc"].append(acc)
+                    beats["constants"].append(scales[channel])
+                    beats["count"].append(count)
         result = {name: np.array(values) for name, values in beats.items()}
         result["last"] = np.arange(len(result["count"])) == len(result["count"]) - 1
         return result
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        count, lanes, pixels = self.dimension_bits, self.lanes, self.row_pixels
+        lanes, pixels, channels = self.lanes, self.row_pixels, self.output_lanes
+        m.submodules.positions = positions = self._positions
+        for name in positions.signature.members:
+            if name not in ("o", "idle"):
+                m.d.comb += getattr(positions, name).eq(getattr(self, name))
+        position = positions.o.payload
 
-        # Loop state; positions that every group of output channels of a block starts from again carry `block_`.
-        rows_left = Signal(count)
-        block_size = Signal(count)
-        k_left, r_left, x_left = Signal(count), Signal(count), Signal(count)
-        filters_left = Signal(count)
-        image_row, block_image_row = Signal(count), Signal(count)  # tile rows left in this image
-        height_left, block_height_left = Signal(count), Signal(count)
-        width_left = Signal(count)
-        row = Signal(range(pixels))
-        held = Signal(data.ArrayLayout(data.ArrayLayout(signed(32), pixels), self.output_lanes), reset_less=True)
-        constants = Signal(data.ArrayLayout(constants_layout(), self.output_lanes), reset_less=True)
-        channel = Signal(range(self.output_lanes))
-        channels = Signal(range(self.output_lanes + 1))  # of this group of output channels
+        held = Signal(data.ArrayLayout(data.ArrayLayout(signed(32), pixels), channels), reset_less=True)
+        constants = Signal(data.ArrayLayout(constants_layout(), channels), reset_less=True)
+        emitting = Signal()
         columns, columns_left = Signal(range(pixels + 1)), Signal(range(pixels + 1))
-        emitting, ending = Signal(), Signal()  # `ending`: the held row is the layer's last one inside the image
+        columns_last, row_columns_last = Signal(), Signal()  # no more than a beat is left, of so many in a row
+        present = Signal(channels, init=1)  # of this channel and those after it
+        channel = Signal(channels, init=1)  # one hot
+        ending = Signal()  # this is the layer's last row inside the image
 
-        # --- the held row leaves ---------------------------------------------------------------------------------
-        present, columns_last, channel_last, advance, row_done = (Signal() for _ in range(5))
+        # --- the held row leaves: every flag here is a register ------------------------------------------------------
+        advance, row_done, next_channel = Signal(), Signal(), Signal()
+        final = present[0] if channels == 1 else present[0] & ~present[1]
         m.d.comb += [
-            present.eq(channel < channels),
-            columns_last.eq((columns_left <= lanes) | ~present),
-            channel_last.eq(channel == self.output_lanes - 1),
-            self.o.valid.eq(emitting & present),
-            advance.eq(emitting & (~present | self.o.ready)),
-            row_done.eq(advance & columns_last & channel_last),
+            self.o.valid.eq(emitting & present[0]),
+            advance.eq(emitting & (~present[0] | self.o.ready)),
+            next_channel.eq(columns_last | ~present[0]),
+            row_done.eq(advance & next_channel & channel[-1]),
             self.o.p.constants.eq(constants[0]),
             self.o.p.count.eq(Mux(columns_last, columns_left, lanes)),
-            self.o.p.last.eq(ending & columns_last & (channel == channels - 1)),
+            self.o.p.last.eq(ending & columns_last & final),
         ]
         m.d.comb += [self.o.p.acc[lane].eq(held[0][lane]) for lane in range(lanes)]
         with m.If(advance):
             m.d.sync += [
                 columns_left.eq(columns_left - lanes),
+                columns_last.eq(columns_left <= 2 * lanes),
                 held[0].as_value().eq(held[0].as_value() >> 32 * lanes),
             ]
-            with m.If(columns_last):
-                m.d.sync += [columns_left.eq(columns), channel.eq(channel + 1)]
-                m.d.sync += [held[k].eq(held[k + 1]) for k in range(self.output_lanes - 1)]
-                # The constants of all lanes come round for the next row, absent channels included.
-                m.d.sync += [constants[k].eq(constants[(k + 1) % self.output_lanes]) for k in range(self.output_lanes)]
+            if channels > 1:
+                with m.If(next_channel):
+                    m.d.sync += [
+                        columns_left.eq(columns),
+                        columns_last.eq(row_columns_last),
+                        channel.eq(channel << 1),
+                        present.eq(present >> 1),
+                    ]
+                    m.d.sync += [held[k].eq(held[k + 1]) for k in range(channels - 1)]
+                    # The constants of all lanes come round for the next row, absent channels included.
+                    m.d.sync += [constants[k].eq(constants[(k + 1) % channels]) for k in range(channels)]
             with m.If(row_done):
                 m.d.sync += emitting.eq(0)
 
-        # --- rows come in ----------------------------------------------------------------------------------------
-        tile_columns = Signal(range(pixels + 1))
-        row_last, x_last, r_last, k_last, block_last, inside, image_last = (Signal() for _ in range(7))
+        # --- the next row comes in, with its position, and the first one of a group with its constants ---------------
+        there, take = Signal(), Signal()
         m.d.comb += [
-            tile_columns.eq(Mux(width_left > self.tile_size, self.tile_size, width_left)),
-            row_last.eq(row == self.tile_size - 1),
-            x_last.eq(x_left == 1),
-            r_last.eq(r_left == 1),
-            k_last.eq(k_left == 1),
-            block_last.eq(rows_left <= self.block_rows),
-            inside.eq(row < height_left),
-            image_last.eq(row_last | (row + 1 == height_left)),
+            there.eq(positions.o.valid & (~position.first | self.constants.valid)),
+            take.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(there & (~emitting | row_done)),
+            positions.o.ready.eq(take),
+            self.constants.ready.eq(take & position.first),
+            self.idle.eq(positions.idle & ~emitting),
         ]
-        next_image_row, next_height_left = Signal(count), Signal(count)
-        with m.If(image_row == 1):
-            m.d.comb += [next_image_row.eq(self.tile_rows), next_height_left.eq(self.output_height)]
-        with m.Else():
-            m.d.comb += [next_image_row.eq(image_row - 1), next_height_left.eq(height_left - self.tile_size)]
-
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.idle.eq(~emitting)
-                m.d.sync += [
-                    rows_left.eq(self.total_rows),
-                    block_image_row.eq(self.tile_rows),
-                    block_height_left.eq(self.output_height),
-                ]
-                with m.If(self.start):
-                    m.next = "BLOCK"
-            with m.State("BLOCK"):
-                m.d.sync += [
-                    block_size.eq(Mux(block_last, rows_left, self.block_rows)),
-                    k_left.eq(self.output_groups),
-                    filters_left.eq(self.filters),
-                ]
-                m.next = "CHANNELS"
-            with m.State("CHANNELS"):
-                m.d.comb += self.constants.ready.eq(~emitting)
-                m.d.sync += [
-                    image_row.eq(block_image_row),
-                    height_left.eq(block_height_left),
-                    width_left.eq(self.output_width),
-                    r_left.eq(block_size),
-                    x_left.eq(self.tile_cols),
-                    row.eq(0),
-                ]
-                # What the last row of the group before still needs must stay until it has left.
-                with m.If(self.constants.valid & ~emitting):
-                    m.d.sync += [
-                        constants.eq(self.constants.payload),
-                        channels.eq(Mux(filters_left > self.output_lanes, self.output_lanes, filters_left)),
-                    ]
-                    m.next = "ROWS"
-            with m.State("ROWS"):
-                m.d.comb += self.i.ready.eq(~emitting | row_done)
-                with m.If(self.i.valid & self.i.ready):
-                    m.d.sync += [
-                        held.eq(self.i.payload),
-                        columns.eq(tile_columns),
-                        columns_left.eq(tile_columns),
-                        channel.eq(0),
-                        emitting.eq(inside),
-                        ending.eq(inside & image_last & x_last & r_last & k_last & block_last),
-                        row.eq(row + 1),
-                    ]
-                    with m.If(row_last):
-                        m.d.sync += [row.eq(0), x_left.eq(x_left - 1), width_left.eq(width_left - self.tile_size)]
-                    with m.If(row_last & x_last):
-                        m.d.sync += [
-                            x_left.eq(self.tile_cols),
-                            width_left.eq(self.output_width),
-                            r_left.eq(r_left - 1),
-                            image_row.eq(next_image_row),
-                            height_left.eq(next_height_left),
-                        ]
-                    with m.If(row_last & x_last & r_last):
-                        m.d.sync += [k_left.eq(k_left - 1), filters_left.eq(filters_left - self.output_lanes)]
-                        m.next = "CHANNELS"
-                    with m.If(row_last & x_last & r_last & k_last):
-                        m.d.sync += [
-                            rows_left.eq(rows_left - block_size),
-                            block_image_row.eq(next_image_row),
-                            block_height_left.eq(next_height_left),
-                        ]
-                        m.next = "BLOCK"
-                        with m.If(block_last):
-                            m.next = "IDLE"
+        with m.If(take):
+            m.d.sync += [
+                held.eq(self.i.payload),
+                emitting.eq(position.columns != 0),
+                columns.eq(position.columns),
+                columns_left.eq(position.columns),
+                columns_last.eq(position.columns <= lanes),
+                row_columns_last.eq(position.columns <= lanes),
+                present.eq(Cat(k < position.channels for k in range(channels))),
+                channel.eq(1),
+                ending.eq(position.last),
+            ]
+            with m.If(position.first):
+                m.d.sync += constants.eq(self.constants.payload)
         return m

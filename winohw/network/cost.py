@@ -149,7 +149,6 @@ class _Replay:
                     self.config.output_lanes,
                     job.layer.geometry.filters - group_of_outputs * self.config.output_lanes,
                 )
-                last_of_block = group_of_outputs == job.output_groups - 1
                 weights.begin(drain.taken)
                 drain.begin(weights.offered)
                 for group in range(job.groups):
@@ -165,7 +164,6 @@ class _Replay:
                         started, issued, waited = drain.tiles(room, pattern, channels)
                         self.wait_drain += room - start + waited
                     base = issued + 1
-                drain.end(last_of_block)
                 group_of_outputs += 1
                 # What comes next is as it was some groups ago: skip as many whole repetitions as there are.
                 full = job.layer.geometry.filters // self.config.output_lanes
@@ -285,8 +283,8 @@ class _Drain:
         self.row_taken = -_HORIZON
         self.absent = 0  # output lanes without a channel
         self.emission = 0  # cycles of the last row in the serializer
-        self.serializer = 2  # when it is ready for the next step
-        self.taken = -_HORIZON  # its last constants
+        self.serializer = 0  # when it is ready for the next row
+        self.offered, self.taken = 0, -_HORIZON  # the constants of a group
         self.last_pixel = 0
 
     # --- tables --------------------------------------------------------------------------------------------------
@@ -303,9 +301,8 @@ class _Drain:
 
     # --- a group of output channels ------------------------------------------------------------------------------
     def begin(self, offered: int) -> None:
-        """The serializer takes the group's constants, which are offered from then on."""
-        self.taken = max(self.serializer, offered)
-        self.serializer = self.taken + 1
+        """The group's constants are offered from then on; the serializer takes them with its first row."""
+        self.offered, self.taken = offered, None
 
     def room(self) -> int:
         """When there is room for the next tile."""
@@ -352,16 +349,14 @@ class _Drain:
         for columns in tile:
             leave = max(now + 1, self.row_taken, self.left[-1] + 1)
             self.left.append(leave)
-            self.row_taken = max(leave + 1, self.serializer)
+            self.row_taken = max(leave + 1, self.serializer, self.offered)
+            if self.taken is None:
+                self.taken = self.row_taken
             now += 1
             self.emission = cycles[columns]
             self.serializer = self.row_taken + max(1, self.emission)
             if columns:
                 self.last_pixel = self.row_taken + self.emission - self.absent
-
-    def end(self, last_of_block: bool) -> None:
-        """After the last row of a group: the row has to leave, and the loops take their time."""
-        self.serializer = max(self.row_taken + 1 + self.emission, self.row_taken + 1 + last_of_block)
 
     def finished(self) -> int:
         """When the last pixel has left and the serializer is idle."""

@@ -1,0 +1,231 @@
+"""The positions of tiles' rows in the output image, in the order in which they leave the output transform."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
+
+__all__ = ["RowPositions"]
+
+#: Positions that wait for their rows.
+_QUEUE = 8
+
+
+class RowPositions(wiring.Component):
+    """Runs through the rows of a layer's tiles and tells of each how much of it lies inside the output image.
+
+    Rows come in the order of the sequencer's loops: block of tile rows, group of Pk output channels, tile row, tile
+    column, row of the tile. The positions run ahead of the rows and wait for them in a short queue.
+
+    Latency: some cycles from `start` to the first position. Throughput: a position a cycle; two cycles pass between
+    blocks. Backpressure: waits for `o.ready`, nothing is lost.
+
+    Parameters
+    ----------
+    output_lanes : int
+        Pk, 1 or more.
+    row_pixels : int
+        Largest tile size, 1 or more.
+    dimension_bits : int
+        Width of counts and sizes, 1 or more.
+
+    Members
+    -------
+    start : In(1)
+        Begins a layer whose values stand at the inputs below until all positions have left.
+    tile_size : In(range(row_pixels + 1))
+        m, rows and columns of a tile, 1 … row_pixels.
+    total_rows, block_rows, tile_rows, tile_cols, output_groups, filters, output_height, output_width
+        In(dimension_bits), fields of the layer descriptor.
+    o : Out(stream.Signature(StructLayout({"columns": …, "channels": …, "first": 1, "last": 1})))
+        ``columns`` of the row inside the image, 0 for a row below it; ``channels`` of the group that exist; ``first``
+        row of a group in its block; ``last`` row of the layer inside the image.
+    idle : Out(1)
+        All positions have left; goes low the cycle after `start`.
+    """
+
+    def __init__(self, *, output_lanes: int, row_pixels: int, dimension_bits: int = 12):
+        self.output_lanes = output_lanes
+        self.row_pixels = row_pixels
+        self.dimension_bits = count = dimension_bits
+        position = data.StructLayout(
+            {"columns": range(row_pixels + 1), "channels": range(output_lanes + 1), "first": 1, "last": 1}
+        )
+        super().__init__(
+            {
+                "start": In(1),
+                "tile_size": In(range(row_pixels + 1)),
+                "total_rows": In(count),
+                "block_rows": In(count),
+                "tile_rows": In(count),
+                "tile_cols": In(count),
+                "output_groups": In(count),
+                "filters": In(count),
+                "output_height": In(count),
+                "output_width": In(count),
+                "o": Out(stream.Signature(position)),
+                "idle": Out(1),
+            }
+        )
+
+    def model(
+        self,
+        *,
+        tile_size: int,
+        total_rows: int,
+        block_rows: int,
+        tile_rows: int,
+        tile_cols: int,
+        output_groups: int,
+        filters: int,
+        output_height: int,
+        output_width: int,
+    ) -> NDArray[Any]:
+        """The positions of a layer, a structured array with the fields of `o`."""
+        positions = []
+        for top in range(0, total_rows, block_rows):
+            for group in range(output_groups):
+                channels = min(self.output_lanes, filters - group * self.output_lanes)
+                first = True
+                for tile_row in range(top, min(top + block_rows, total_rows)):
+                    height = output_height - tile_row % tile_rows * tile_size
+                    for tile_col in range(tile_cols):
+                        columns = min(tile_size, output_width - tile_col * tile_size)
+                        for row in range(tile_size):
+                            positions.append((columns if row < height else 0, channels, first, False))
+                            first = False
+        result = np.array(positions, np.dtype([(name, np.int64) for name in self.o.payload.shape().members]))
+        result["last"][np.flatnonzero(result["columns"])[-1]] = 1
+        return result
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        count, pixels, lanes = self.dimension_bits, self.row_pixels, self.output_lanes
+        m.submodules.queue = queue = SyncFIFOBuffered(width=self.o.payload.shape().size, depth=_QUEUE)
+
+        # Every loop counts down, with a flag beside it: no comparison stands between a counter and the enables of the
+        # others.
+        def loop(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
+            left = Signal(width, name=f"{name}_left")
+            last = Signal(name=f"{name}_last")
+            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
+            step = [left.eq(left - 1), last.eq(left == 1)]
+            return last, reload, step
+
+        rows_left = Signal(count)  # tile rows from this block's first one to the layer's last
+        block_size = Signal(count)
+        block_last = Signal()
+        y_last, y_reload, y_step = loop("y", self.tile_size, range(pixels + 1))
+        x_last, x_reload, x_step = loop("x", self.tile_cols)
+        r_last, r_reload, r_step = loop("r", block_size)
+        k_last, k_reload, k_step = loop("k", self.output_groups)
+        y = Signal(range(pixels))
+        width, height = Signal(count), Signal(count)  # from this tile's first column and row to the image's last
+        filters_left = Signal(count)
+        # Tile rows left in this image; every group of output channels of a block starts from the same ones.
+        image_rows, block_image_rows, block_height = Signal(count), Signal(count), Signal(count)
+        first = Signal()
+
+        next_image_rows, next_height = Signal(count), Signal(count)
+        with m.If(image_rows == 1):
+            m.d.comb += [next_image_rows.eq(self.tile_rows), next_height.eq(self.output_height)]
+        with m.Else():
+            m.d.comb += [next_image_rows.eq(image_rows - 1), next_height.eq(height - self.tile_size)]
+
+        # Positions that were begun and have not left yet; a late answer leaves some places of the queue unused.
+        running, room, go, left = Signal(), Signal(), Signal(), Signal()
+        waiting = Signal(range(_QUEUE + 1))
+        m.d.comb += [go.eq(running & room), left.eq(self.o.valid & self.o.ready)]
+        m.d.sync += [waiting.eq(waiting + go - left), room.eq(waiting + go < _QUEUE)]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.idle.eq(waiting == 0)
+                m.d.sync += [
+                    rows_left.eq(self.total_rows),
+                    block_image_rows.eq(self.tile_rows),
+                    block_height.eq(self.output_height),
+                ]
+                with m.If(self.start):
+                    m.next = "BLOCK"
+            with m.State("BLOCK"):
+                m.d.sync += block_size.eq(Mux(rows_left > self.block_rows, self.block_rows, rows_left))
+                m.d.sync += block_last.eq(rows_left <= self.block_rows)
+                m.next = "ENTER"
+            with m.State("ENTER"):
+                m.d.sync += y_reload + x_reload + r_reload + k_reload
+                m.d.sync += [
+                    y.eq(0),
+                    width.eq(self.output_width),
+                    height.eq(block_height),
+                    image_rows.eq(block_image_rows),
+                    filters_left.eq(self.filters),
+                    first.eq(1),
+                ]
+                m.next = "RUN"
+            with m.State("RUN"):
+                m.d.comb += running.eq(1)
+                with m.If(go):
+                    m.d.sync += y_step + [y.eq(y + 1), first.eq(0)]
+                    with m.If(y_last):
+                        m.d.sync += y_reload + x_step
+                        m.d.sync += [y.eq(0), width.eq(width - self.tile_size)]
+                    with m.If(y_last & x_last):
+                        m.d.sync += x_reload + r_step
+                        m.d.sync += [
+                            width.eq(self.output_width),
+                            image_rows.eq(next_image_rows),
+                            height.eq(next_height),
+                        ]
+                    with m.If(y_last & x_last & r_last):
+                        m.d.sync += r_reload + k_step
+                        m.d.sync += [
+                            image_rows.eq(block_image_rows),
+                            height.eq(block_height),
+                            filters_left.eq(filters_left - lanes),
+                            first.eq(1),
+                        ]
+                    with m.If(y_last & x_last & r_last & k_last):
+                        m.d.sync += [
+                            rows_left.eq(rows_left - block_size),
+                            block_image_rows.eq(next_image_rows),
+                            block_height.eq(next_height),
+                        ]
+                        m.next = "BLOCK"
+                        with m.If(block_last):
+                            m.next = "IDLE"
+
+        # What follows from the loops' state takes two cycles more.
+        inside, row_last, first_1 = Signal(), Signal(), Signal()
+        tile_columns, channels = Signal(range(pixels + 1)), Signal(range(lanes + 1))
+        loops_last = Signal()
+        valid = Signal(2)
+        position = Signal(self.o.payload.shape(), reset_less=True)
+        m.d.sync += [
+            valid.eq(valid << 1 | go),
+            inside.eq(y < height),
+            # The tile's last row, or the image's.
+            row_last.eq(y_last | (y + 1 == height)),
+            loops_last.eq(x_last & r_last & k_last & block_last),
+            tile_columns.eq(Mux(width > self.tile_size, self.tile_size, width)),
+            channels.eq(Mux(filters_left > lanes, lanes, filters_left)),
+            first_1.eq(first),
+            position.columns.eq(Mux(inside, tile_columns, 0)),
+            position.channels.eq(channels),
+            position.first.eq(first_1),
+            position.last.eq(inside & row_last & loops_last),
+        ]
+        m.d.comb += [
+            queue.w_en.eq(valid[-1]),
+            queue.w_data.eq(position),
+            self.o.valid.eq(queue.r_rdy),
+            self.o.payload.eq(queue.r_data),
+            queue.r_en.eq(self.o.ready),
+        ]
+        return m

@@ -5,29 +5,36 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import fields
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import asdict, fields
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
 from winohw import __version__
 from winohw.algorithm.ranges import INT8, UINT8, stage_widths
 from winohw.algorithm.toomcook import format_points, parse_points, winograd
+from winohw.friendly import friendly, json_option, terminable
 from winohw.gateware.config import EngineConfig
+from winohw.host.build_commands import boards, build, program
 from winohw.host.commands import board_info, board_sim
+from winohw.host.connection import connect, connect_simulation
+from winohw.host.driver import Driver
+from winohw.host.photograph import on_board, transfer_bar
 from winohw.network.bench import bench as run_bench
 from winohw.network.filters import FILTERS, filter_layer, load_layer
 from winohw.network.image import contact_sheet, load_image, save_image
 from winohw.numerics.formats import Exact, Narrowing, Quantized
 from winohw.samples import photograph
 from winohw.sim.compiled import Waveform, progress_bar
-from winohw.sim.photograph import Comparison, run_image
+from winohw.sim.photograph import Comparison, Runner, run_image
+from winohw.synth.board import find_board
 from winohw.synth.flow import synthesize
 from winohw.synth.parts import find_part
 from winohw.synth.place import PlaceOptions
@@ -38,26 +45,12 @@ from winohw.train.commands import train
 __all__ = ["main"]
 
 
-def friendly(command: Callable[..., None]) -> Callable[..., None]:
-    """Errors that the user can mend are one line on the command line, not a traceback."""
-
-    @wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except (ValueError, TypeError, OSError, RuntimeError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return wrapped
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print figures as JSON.")
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="winohw")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Bit-exact int8 Winograd convolution for open FPGAs."""
+    context.with_resource(terminable())
 
 
 @main.command()
@@ -152,6 +145,10 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
     show_default=True,
     help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap.",
 )
+@click.option("--port", help="Run on the board at this serial port, such as /dev/ttyUSB0.")
+@click.option("--baud", type=int, help="Bits a second at --port; default: those of --board, else 1000000.")
+@click.option("--board", "board_name", help="The board at --port, or the one to simulate; see winohw boards.")
+@click.option("--simulate", is_flag=True, help="Simulate --board, and talk to it through its serial port.")
 @click.option("--direct/--no-direct", default=True, help="Also run direct convolution, for the ratio.")
 @click.option("--waveform", type=click.Path(path_type=Path, dir_okay=False), help="Write a waveform (VCD).")
 @click.option("--window", default="0:2000", show_default=True, help="Cycles of the waveform, first:last.")
@@ -163,8 +160,10 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
     help="Folder for the pictures.",
 )
 @json_option
+@click.pass_context
 @friendly
 def run(
+    context: click.Context,
     image: Path | None,
     filters: str,
     weights: Path | None,
@@ -173,13 +172,17 @@ def run(
     output_lanes: int,
     fold: int,
     profile: str,
+    port: str | None,
+    baud: int | None,
+    board_name: str | None,
+    simulate: bool,
     direct: bool,
     waveform: Path | None,
     window: str,
     output: Path,
     as_json: bool,
 ) -> None:
-    """Stream IMAGE (PNG or JPEG; a photograph ships with winohw) through the simulated gateware.
+    """Stream IMAGE (PNG or JPEG; a photograph ships with winohw) through the simulated gateware, or through a board.
 
     Writes the output pictures and a sheet of input and outputs, and says whether the result equals direct
     convolution bit for bit, how many cycles it took, and how many direct convolution takes on as many multipliers.
@@ -187,35 +190,62 @@ def run(
     source = image or photograph()
     pixels = load_image(source)
     names = [name.strip() for name in filters.split(",") if name.strip()]
-    if weights is None:
-        layer = filter_layer(names, *pixels.shape)
-    else:
-        layer = load_layer(weights, *pixels.shape[:2])
-        if layer.geometry.channels == 1:
-            pixels = load_image(source, channels=1)
-        elif layer.geometry.channels != 3:
-            raise ValueError(f"weights for an image must have 1 or 3 input channels, not {layer.geometry.channels}")
-    geometry = layer.geometry
-    config = EngineConfig(
-        tile_size=tile_size,
-        kernel_size=geometry.effective_kernel if tile_size > 1 else geometry.kernel,
-        profile=Exact() if profile == "exact" else Quantized(Narrowing(8), Narrowing(8), Narrowing(16)),
-        input_lanes=input_lanes,
-        output_lanes=output_lanes,
-        fold=fold,
-        max_tiles=128,
-        drain_tiles=128,
-        line_words=4096,
-        requantizer_lanes=min(4, tile_size),
-        output_columns=2 if (tile_size + geometry.kernel - 1) // fold % 2 == 0 else 1,
-    )
+    on_a_board = _wants_board(context, port, board_name, simulate)
     console = Console(highlight=False, stderr=as_json)
-    if not as_json:
-        console.print(f"{source.name}: {geometry.height}x{geometry.width}x{geometry.channels}, {config.describe()}")
-    bar = progress_bar if console.is_terminal else lambda description: nullcontext()
-    comparison = run_image(
-        config, layer, pixels, direct=direct, progress=bar, waveform=waveform and Waveform(waveform, *_window(window))
-    )
+    with ExitStack() as stack:
+        runner: Runner | None = None
+        bar: Callable[[str], AbstractContextManager[Any]] = progress_bar
+        if on_a_board:
+            board = None if board_name is None else find_board(board_name)
+            if simulate and not as_json:
+                console.print(f"Compiling the simulation of {board.title} …")
+            link = connect_simulation(board) if simulate else connect(port, board, baud)
+            driver = stack.enter_context(link)
+            config, runner = driver.capabilities.config, on_board(driver)
+
+            def bar(description: str) -> AbstractContextManager[Any]:
+                return (
+                    transfer_bar(driver, description)
+                    if description.startswith("Winograd")
+                    else progress_bar(description)
+                )
+
+        if weights is None:
+            shift_only = on_a_board and config.requantizer == "shift"
+            layer = filter_layer(names, *pixels.shape, shift_only=shift_only)
+        else:
+            layer = load_layer(weights, *pixels.shape[:2])
+            if layer.geometry.channels == 1:
+                pixels = load_image(source, channels=1)
+            elif layer.geometry.channels != 3:
+                raise ValueError(f"weights for an image must have 1 or 3 input channels, not {layer.geometry.channels}")
+        geometry = layer.geometry
+        if not on_a_board:
+            config = EngineConfig(
+                tile_size=tile_size,
+                kernel_size=geometry.effective_kernel if tile_size > 1 else geometry.kernel,
+                profile=Exact() if profile == "exact" else Quantized(Narrowing(8), Narrowing(8), Narrowing(16)),
+                input_lanes=input_lanes,
+                output_lanes=output_lanes,
+                fold=fold,
+                max_tiles=128,
+                drain_tiles=128,
+                line_words=4096,
+                requantizer_lanes=min(4, tile_size),
+                output_columns=2 if (tile_size + geometry.kernel - 1) // fold % 2 == 0 else 1,
+            )
+        if not as_json:
+            console.print(f"{source.name}: {geometry.height}x{geometry.width}x{geometry.channels}, {config.describe()}")
+        comparison = run_image(
+            config,
+            layer,
+            pixels,
+            direct=direct,
+            progress=bar if console.is_terminal else lambda description: nullcontext(),
+            waveform=waveform and Waveform(waveform, *_window(window)),
+            runner=runner,
+        )
+        board_figures = _board_figures(driver, comparison) if on_a_board else {}
 
     pictures = _pictures(comparison, pixels, names if weights is None else None)
     output.mkdir(parents=True, exist_ok=True)
@@ -223,12 +253,51 @@ def run(
         save_image(output / f"{name}.png", picture)
     contact_sheet(pictures, columns=3).save(output / "sheet.png")
     if as_json:
-        click.echo(json.dumps({**comparison.figures(), "sheet": str(output / "sheet.png")}, indent=2))
+        click.echo(json.dumps({**comparison.figures(), **board_figures, "sheet": str(output / "sheet.png")}, indent=2))
     else:
         _print_comparison(console, comparison)
+        if on_a_board:
+            _print_board(console, board_figures["board"])
         console.print(f"Pictures: {output / 'sheet.png'}", soft_wrap=True)
     if not comparison.model:
         raise RuntimeError("the gateware's output differs from the golden model's")
+
+
+_ENGINE_OPTIONS = ("tile_size", "input_lanes", "output_lanes", "fold", "profile", "waveform")
+
+
+def _wants_board(context: click.Context, port: str | None, board: str | None, simulate: bool) -> bool:
+    """Whether a board is to run the image, real or simulated; options that do not go together are refused."""
+    if port is None and board is None and not simulate:
+        return False
+    if simulate and board is None:
+        raise ValueError("--simulate needs --board; winohw boards lists them")
+    if simulate and port is not None:
+        raise ValueError("--simulate and --port exclude each other")
+    if port is None and not simulate:
+        raise ValueError("--board needs --port for a real board, or --simulate")
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
+        if option.name in _ENGINE_OPTIONS and given:
+            raise ValueError(f"{option.opts[0]} cannot be given for a board, whose engine is in its bitstream")
+    return True
+
+
+def _board_figures(driver: Driver, comparison: Comparison) -> dict[str, Any]:
+    """What a run on a board adds to the figures."""
+    found, link = driver.capabilities, driver.link
+    seconds = comparison.winograd.cycles / found.clock if found.clock else None
+    return {"board": {"name": found.board, "clock": found.clock, "seconds_of_engine": seconds, "link": asdict(link)}}
+
+
+def _print_board(console: Console, figures: dict[str, Any]) -> None:
+    link = figures["link"]
+    at = f" at {figures['clock'] / 1e6:g} MHz" if figures["clock"] else ""
+    console.print(
+        f"Through the serial port of {figures['name'] or 'the board'}{at}: {link['payload']:,} bytes in "
+        f"{link['requests']:,} requests, {link['repeats']} repeated, {link['damaged']} damaged, "
+        f"{link['restarts']} restarts."
+    )
 
 
 def _window(text: str) -> tuple[int, int]:
@@ -384,6 +453,9 @@ def synth(
         print_report(report, Console(highlight=False))
 
 
+main.add_command(boards)
+main.add_command(build)
+main.add_command(program)
 main.add_command(board_sim)
 main.add_command(board_info)
 main.add_command(train)

@@ -34,6 +34,8 @@ class BoardTop(wiring.Component):
         Clock cycles a bit of the serial line, 2 ... 65536.
     buffer_bytes : int
         Bytes of each of the three buffers between link and engine, `MAX_PAYLOAD` ... 32768.
+    simulated : bool
+        Behavioural twins take the place of vendors' primitives, cycle for cycle; what the board says of itself stays.
 
     Members
     -------
@@ -46,7 +48,7 @@ class BoardTop(wiring.Component):
         A parameter is of the wrong kind or out of range.
     """
 
-    def __init__(self, capabilities: Capabilities, *, divisor: int, buffer_bytes: int = 512):
+    def __init__(self, capabilities: Capabilities, *, divisor: int, buffer_bytes: int = 512, simulated: bool = False):
         if not isinstance(capabilities, Capabilities):
             raise TypeError(f"capabilities must be Capabilities, not {capabilities!r}")
         if not MAX_PAYLOAD <= buffer_bytes <= 1 << 15:
@@ -55,6 +57,7 @@ class BoardTop(wiring.Component):
         self.capabilities = capabilities
         self.divisor = divisor
         self.buffer_bytes = buffer_bytes
+        self.simulated = simulated
         super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -67,7 +70,7 @@ class BoardTop(wiring.Component):
         m.submodules.command = command = CommandProcessor(self.capabilities.encode())
 
         parts = {
-            "engine": (engine := Engine(config)),
+            "engine": (engine := Engine(config.behavioural if self.simulated else config)),
             "weights_buffer": (weights := self._buffer()),
             "pixels_buffer": (pixels := self._buffer()),
             "output_buffer": (output := self._buffer()),

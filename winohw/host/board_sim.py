@@ -39,7 +39,7 @@ class SimulatedBoard:
     """
 
     def __init__(self, capabilities: Capabilities):
-        simulation = CompiledSimulation(BoardTop(capabilities, divisor=DIVISOR))
+        simulation = CompiledSimulation(BoardTop(capabilities, divisor=DIVISOR, simulated=True))
         ports = list(simulation.ports)
         self._pins = ports.index("rx"), ports.index("tx")
         self._functions = _load(str(simulation.library))

@@ -9,33 +9,41 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from winohw.friendly import friendly, json_option
 from winohw.gateware.capabilities import Capabilities
 from winohw.gateware.config import EngineConfig
 from winohw.host.board_sim import PseudoTerminal, SimulatedBoard
-from winohw.host.driver import Driver
-from winohw.host.transport import SerialTransport
+from winohw.host.connection import connect
+from winohw.synth.board import find_board
 
 __all__ = ["board_info", "board_sim"]
 
 
 @click.command("board-sim")
-@click.option("--tile", "tile_size", type=int, default=4, show_default=True, help="Tile size m; 1 is direct.")
-@click.option("--input-lanes", type=int, default=1, show_default=True, help="Input channels a cycle, Pc.")
-@click.option("--output-lanes", type=int, default=1, show_default=True, help="Output channels a cycle, Pk.")
-@click.option("--fold", type=int, default=1, show_default=True, help="Cycles a patch; divides m + r - 1.")
+@click.argument("board_name", metavar="[BOARD]", required=False)
+@click.option("--tile", "tile_size", type=int, help="Without BOARD: tile size m; 1 is direct. Default: 4.")
+@click.option("--input-lanes", type=int, help="Without BOARD: input channels a cycle, Pc. Default: 1.")
+@click.option("--output-lanes", type=int, help="Without BOARD: output channels a cycle, Pk. Default: 1.")
+@click.option("--fold", type=int, help="Without BOARD: cycles a patch; divides m + r - 1. Default: 1.")
 @click.option("--seconds", type=float, help="Stop after so long; default: on Ctrl-C.")
-def board_sim(tile_size: int, input_lanes: int, output_lanes: int, fold: int, seconds: float | None) -> None:
-    """Simulate a board with an exact 3x3 engine, and print the name of its serial port.
+@friendly
+def board_sim(board_name: str | None, seconds: float | None, **engine: int | None) -> None:
+    """Simulate a board, and print the name of its serial port.
 
-    Any program for a serial port can talk to it; its gateware is that of a board, and is reached through its pins only.
+    BOARD is one of winohw boards, or a file of your own; its gateware is that of the bitstream, but for PLL and pads,
+    and is reached through its serial pins only. Without it, the board carries an exact 3x3 engine of your choice. Any
+    program for a serial port can talk to it.
     """
-    try:
-        config = EngineConfig(tile_size=tile_size, input_lanes=input_lanes, output_lanes=output_lanes, fold=fold)
-        board = SimulatedBoard(Capabilities(config, "simulation"))
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
+    changes = {name: value for name, value in engine.items() if value is not None}
+    if board_name is not None:
+        if changes:
+            raise ValueError("a board has its own engine; leave out the options of one")
+        capabilities = find_board(board_name).capabilities
+    else:
+        capabilities = Capabilities(EngineConfig(**changes), "simulation")
+    board = SimulatedBoard(capabilities)
     with PseudoTerminal(board) as terminal:
-        click.echo(f"{config.describe()}, at {terminal.device}")
+        click.echo(f"{capabilities.config.describe()}, at {terminal.device}")
         begun = time.monotonic()
         try:
             while seconds is None or time.monotonic() - begun < seconds:
@@ -47,14 +55,12 @@ def board_sim(tile_size: int, input_lanes: int, output_lanes: int, fold: int, se
 @click.command("board-info")
 @click.option("--port", required=True, help="Serial port, such as /dev/ttyUSB0.")
 @click.option("--baud", type=int, default=1_000_000, show_default=True, help="Bits a second.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@json_option
+@friendly
 def board_info(port: str, baud: int, as_json: bool) -> None:
     """Ask the board at a serial port what it is."""
-    try:
-        with Driver(SerialTransport(port, baud)) as driver:
-            found = driver.capabilities
-    except (ValueError, OSError, RuntimeError) as error:
-        raise click.ClickException(str(error)) from None
+    with connect(port, baud=baud) as driver:
+        found = driver.capabilities
     config = found.config
     record = {
         "board": found.board,

@@ -25,7 +25,7 @@ from winohw.synth.report import Report, ToolRecord, to_json
 from winohw.synth.synthesis import SynthesisOptions, netlist_of, run_synthesis, synthesis_key, synthesis_script
 from winohw.synth.toolchain import Tool, find_tool
 
-__all__ = ["Bitstream", "build_bitstream", "prepare"]
+__all__ = ["Bitstream", "build_bitstream", "prepare", "suffix_of"]
 
 _TOP = "top"
 
@@ -48,6 +48,11 @@ _PACKERS = {
         lambda part, routed, out: ["-d", part.device[-1].removeprefix("family="), "-o", out, routed],
     ),
 }
+
+
+def suffix_of(part: Part) -> str:
+    """How the names of a part's bitstreams end."""
+    return _PACKERS[part.family.name].suffix
 
 
 @dataclass(frozen=True)

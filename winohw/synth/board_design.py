@@ -18,7 +18,7 @@ __all__ = ["BoardDesign", "Clocking"]
 
 
 class Clocking(Elaboratable):
-    """The clock domain ``sync`` out of a platform's clock: through a PLL where the frequency differs.
+    """Clock and reset of the domain ``sync`` out of a platform's clock: through a PLL where the frequency differs.
 
     The domain is held in reset until the PLL has locked and 256 cycles have passed, and by the platform's
     ``default_rst`` if it has one. Nothing runs in the platform's own clock.
@@ -44,32 +44,25 @@ class Clocking(Elaboratable):
             raise BoardError(f"{type(platform).__name__} has no default_clk")
         source = Fraction(platform.default_clk_frequency).limit_denominator(1000) / 1_000_000
         port = platform.request(platform.default_clk, dir="-")
-        locked, waiting = Signal(), Signal(9)
-        m.domains.sync = ClockDomain()
+        clock, locked, waiting = Signal(), Signal(), Signal(9)
+        m.domains.start = ClockDomain(reset_less=True, local=True)
+        m.d.comb += [ClockSignal().eq(clock), ClockSignal("start").eq(clock)]
         if source == self.frequency:
             m.submodules.clock_buffer = buffer = io.Buffer("i", port)
-            m.d.comb += [ClockSignal().eq(buffer.i), locked.eq(1)]
+            m.d.comb += [clock.eq(buffer.i), locked.eq(1)]
         else:
             try:
                 pll = PLLS[family].of(source, self.frequency)
             except PllError as error:
                 raise BoardError(str(error)) from None
-            output, lock = Signal(), Signal()
+            lock = Signal()
             if family == "ice40":
-                clock = port.io
+                pad = port.io
             else:
                 m.submodules.clock_buffer = buffer = io.Buffer("i", port)
-                clock = buffer.i
-            m.submodules.pll = pll.instance(clock, output, lock)
-            m.d.comb += ClockSignal().eq(output)
-            m.domains.start = ClockDomain(reset_less=True, local=True)
-            m.d.comb += ClockSignal("start").eq(output)
+                pad = buffer.i
+            m.submodules.pll = pll.instance(pad, clock, lock)
             m.submodules.lock = FFSynchronizer(lock, locked, o_domain="start")
-            if family == "gowin":
-                platform.add_clock_constraint(output, float(self.frequency * 1_000_000))
-        if source == self.frequency:
-            m.domains.start = ClockDomain(reset_less=True, local=True)
-            m.d.comb += ClockSignal("start").eq(ClockSignal())
         button = Const(0)
         if platform.default_rst is not None:
             pressed = Signal()
@@ -100,6 +93,7 @@ class BoardDesign(Elaboratable):
 
     def elaborate(self, platform: TemplatedPlatform) -> Module:
         m = Module()
+        m.domains.sync = ClockDomain()
         m.submodules.clocking = Clocking(self.board.frequency)
         setattr(m.submodules, COMPONENT, self.component)
         uart = platform.request(*self.board.uart, dir="-")

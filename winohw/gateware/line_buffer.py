@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from winohw.gateware.descriptor import InputMode
 from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
+from winohw.gateware.single_port_memory import SinglePortMemory
 
 __all__ = ["LineBuffer"]
 
@@ -50,11 +51,17 @@ class LineBuffer(wiring.Component):
         Width of counts and sizes, 1 or more.
     memory : str
         Kind of the banks, see `winohw.gateware.memory`.
+    single_port : bool
+        The banks are `winohw.gateware.single_port_memory`, of the same kind: nothing is written while `hold`, and
+        nothing may be read unless it is.
 
     Attributes
     ----------
     rows : int
         Patch rows a chunk, n / fold.
+    column_groups : tuple of range
+        Columns of a patch that share a memory. With a single step, of the columns 0 … step - 1 only one is written at a
+        time, and of those a step further: as many of them share a memory as it has write enables.
     read_latency : int
         Cycles: 3.
 
@@ -69,6 +76,9 @@ class LineBuffer(wiring.Component):
         Fields of the layer descriptor; `DescriptorReader` says what they must fulfil.
     step : In(range(input_tile + 1))
         Distance between neighbouring patches, one of `steps`.
+    hold : In(1)
+        Only with `single_port`: the banks are read. A chunk may be read from 2 cycles after the first one on with
+        `hold`, and until 2 cycles after the last one.
     free : In(dimension_bits)
         Slots that are released in this cycle, oldest first; addresses in them may still come for 2 cycles.
     row_done : Out(1)
@@ -96,6 +106,7 @@ class LineBuffer(wiring.Component):
         words: int,
         dimension_bits: int = 12,
         memory: str = "generic",
+        single_port: bool = False,
     ):
         for name, value in (("input_tile", input_tile), ("lanes", lanes), ("dimension_bits", dimension_bits)):
             if value < 1:
@@ -106,7 +117,9 @@ class LineBuffer(wiring.Component):
             raise ValueError(f"steps must be within 1 … {input_tile}, not {steps!r}")
         if not 1 <= words <= 1 << 16:
             raise ValueError(f"words must be within 1 … {1 << 16}, not {words!r}")
-        Memory.check_parameters(8 * lanes, words, memory)
+        self._bank = SinglePortMemory if single_port else Memory
+        self._bank.check_parameters(8 * lanes, words, memory)
+        self.single_port = single_port
         self.input_tile = input_tile
         self.steps = tuple(sorted(set(steps)))
         self.lanes = lanes
@@ -115,12 +128,22 @@ class LineBuffer(wiring.Component):
         self.dimension_bits = dimension_bits
         self.memory = memory
         self.rows = input_tile // fold
-        self.read_latency = FanOut.latency + Memory.latency
+        self.read_latency = FanOut.latency + self._bank.latency
+        together = 2 if single_port else Memory.lanes_a_block(8 * lanes, words, memory)
+        if len(self.steps) > 1:
+            together = 1
+        bounds = [*range(0, input_tile, self.steps[0]), input_tile]
+        self.column_groups = tuple(
+            range(low, min(low + together, end))
+            for first, end in pairwise(bounds)
+            for low in range(first, end, together)
+        )
         address = range(words)
         count = dimension_bits
         chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
         super().__init__(
-            {
+            ({"hold": In(1)} if single_port else {})
+            | {
                 "i": In(stream.Signature(data.ArrayLayout(signed(8), lanes))),
                 "start": In(1),
                 "mode": In(2),
@@ -326,9 +349,9 @@ class LineBuffer(wiring.Component):
                         m.d.sync += [slot.eq(slot + 1), slot_base.eq(slot_base + self.slot_pitch)]
                     m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += writing.eq(1)
+                m.d.comb += writing.eq(~self.hold if self.single_port else 1)
                 if fold > 1:
-                    with m.If(~inside | self.i.valid):
+                    with m.If(writing & (~inside | self.i.valid)):
                         m.d.sync += copy.eq(Mux(last_copy, 0, copy + 1))
                 with m.If(take):
                     m.d.sync += [group_left.eq(group_left - 1), offset.eq(offset + self.group_pitch)]
@@ -404,8 +427,9 @@ class LineBuffer(wiring.Component):
 
         previous, previous_rows = head, head_rows
         for a in range(rows):
-            current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
-            m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
+            if a == 0 or not self.single_port:
+                current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
+                m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
             # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
             address = [Signal(16, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
             enable = Signal(n, name=f"enable{a}")
@@ -423,23 +447,28 @@ class LineBuffer(wiring.Component):
                 enable.eq(Mux(Cat(current_rows[i] for i in candidates).any(), current.cols, 0)),
                 written.eq(current.pixel),
             ]
-            for j in range(n):
-                m.submodules[f"bank_{a}_{j}"] = bank = Memory(8 * self.lanes, self.words, self.memory)
+            for columns in self.column_groups:
+                j, size = columns.start, 8 * self.lanes
+                m.submodules[f"bank_{a}_{j}"] = bank = self._bank(
+                    size * len(columns), self.words, self.memory, len(columns)
+                )
                 chosen = Signal(16, name=f"chosen{a}_{j}")
                 with m.Switch(self.step):
                     for step in steps:
                         with m.Case(step):
                             m.d.comb += chosen.eq(address[j // step])
                 m.d.comb += [
-                    bank.write_en.eq(enable[j]),
+                    bank.write_en.eq(enable[columns.start : columns.stop]),
                     bank.write_addr.eq(chosen),
-                    bank.write_data.eq(written),
+                    bank.write_data.eq(written.replicate(len(columns))),
                     bank.read_en.eq(control.o[a][0]),
                     bank.read_addr.eq(control.o[a][1:]),
                 ]
-                m.d.comb += [
-                    self.o.payload[c][a][j].eq(bank.read_data[8 * c :][:8].as_signed()) for c in range(self.lanes)
-                ]
+                for place, column in enumerate(columns):
+                    pixels = bank.read_data[size * place :][:size]
+                    m.d.comb += [
+                        self.o.payload[c][a][column].eq(pixels[8 * c :][:8].as_signed()) for c in range(self.lanes)
+                    ]
             previous, previous_rows = current, current_rows
 
         # The last pixel has reached the last bank row by then.

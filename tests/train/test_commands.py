@@ -83,7 +83,7 @@ def test_rows_from_training_to_results(data, tmp_path, monkeypatch):
         ("quantize", "direct"),
         ("quantize", "f4", "--tile-size", 4, "--granularity", "stage"),
         ("tune", "flex", "--tile-size", 4, "--transforms", "flex", "--epochs", 1, "--batch", 10, "--bits", 8, 8, 10),
-        ("search", "winas", "--steps", 1, "--batch", 4, "--epochs", 1),
+        ("search", "winas", "--steps", 1, "--batch", 4, "--epochs", 1, "--multipliers", 64),
     ]
     for step in steps:
         code, output = run(*step, *common)
@@ -118,6 +118,9 @@ def test_bad_checkpoints_are_named(data, tmp_path):
     code, output = run("quantize", "row", "--data", data, "--results", tmp_path)
     assert code == 1
     assert "is no checkpoint of the unquantized ResNet-20" in output
+    code, output = run("unquantized", "--data", data, "--results", tmp_path)
+    assert code == 1
+    assert "float.pt is no checkpoint of winohw, or a damaged one: remove it to start anew" in output
 
 
 def test_the_data_are_what_the_fixture_wrote(data):

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from winohw.algorithm.geometry import ConvGeometry
-from winohw.train.latency import Candidate, LatencyTable, MultiplicationCount
+from winohw.network.plan import plan_layer
+from winohw.train.latency import Candidate, EngineLatency, LatencyTable, MultiplicationCount
 
 LAYER = ConvGeometry(32, 32, 16, 16, 3)
 
@@ -33,3 +34,23 @@ def test_a_bad_table_is_refused(tmp_path, content):
     path.write_text(content)
     with pytest.raises(ValueError, match="positive cycles by layer and candidate"):
         LatencyTable.load(path)
+
+
+def test_engines_of_this_project():
+    strided = ConvGeometry(32, 32, 16, 32, 3, 2, (1, 1, 1, 1))
+    latency = EngineLatency([LAYER, LAYER, strided], multipliers=72, images=2)
+    assert [latency.engine(m).multipliers for m in (None, 2, 4, 6)] == [72, 64, 72, 64]
+    assert latency.engine(4).input_lanes == 2  # one output lane: pixels come in twice as fast
+    for geometry in (LAYER, strided):
+        for tile_size in (None, 2, 4, 6):
+            least = MultiplicationCount(72).cycles(geometry, Candidate(tile_size))
+            assert latency.cycles(geometry, Candidate(tile_size)) > 0.9 * least
+    # It is the plan's: the engine of F(4,3), two images.
+    plan = plan_layer(latency.engine(4), LAYER, 2)
+    assert latency.cycles(LAYER, Candidate(4, 10, "stage")) == plan.cycles / 2
+    assert latency.cycles(LAYER, Candidate(4)) < 0.4 * latency.cycles(LAYER, Candidate(None))
+
+
+def test_an_engine_needs_a_lane():
+    with pytest.raises(ValueError, match="need at least 64 multipliers, not 63"):
+        EngineLatency([LAYER], 63)

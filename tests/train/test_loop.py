@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -35,9 +37,11 @@ def test_it_learns_and_logs(tmp_path):
     assert len(lines) == 4
 
 
-def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path):
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path, adaptive):
     data, whole, parts = make_data(), make_model(), make_model()
-    fit(whole, data, RECIPE, tmp_path / "whole.pt", lambda line: None)
+    recipe = replace(RECIPE, adaptive=adaptive)
+    fit(whole, data, recipe, tmp_path / "whole.pt", lambda line: None)
 
     class Interrupted(Exception):
         pass
@@ -47,9 +51,9 @@ def test_an_interrupted_run_ends_like_one_that_was_not(tmp_path):
             raise Interrupted
 
     with pytest.raises(Interrupted):  # after step 15, before it was saved
-        fit(parts, data, RECIPE, tmp_path / "parts.pt", interrupt, checkpoint_steps=5)
+        fit(parts, data, recipe, tmp_path / "parts.pt", interrupt, checkpoint_steps=5)
     parts = make_model()
-    fit(parts, data, RECIPE, tmp_path / "parts.pt", lambda line: None, checkpoint_steps=5)
+    fit(parts, data, recipe, tmp_path / "parts.pt", lambda line: None, checkpoint_steps=5)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -59,6 +63,27 @@ def test_another_recipe_is_refused(tmp_path):
     fit(make_model(), data, RECIPE, tmp_path / "run.pt", lambda line: None)
     with pytest.raises(ValueError, match=r"run\.pt is of a training with .*remove it to start anew"):
         fit(make_model(), data, Recipe(5, 0.05, batch=16), tmp_path / "run.pt")
+
+
+def test_bad_checkpoints_are_refused(tmp_path):
+    path = tmp_path / "run.pt"
+    message = r"run\.pt is no checkpoint of winohw, or a damaged one: remove it to start anew"
+    for content in (b"", b"nothing of the kind"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            fit(make_model(), make_data(), RECIPE, path)
+    torch.save({"recipe": vars(RECIPE)}, path)
+    with pytest.raises(ValueError, match=message):
+        fit(make_model(), make_data(), RECIPE, path)
+    path.unlink()
+    fit(make_model(), make_data(), RECIPE, path, lambda line: None)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=message):
+        fit(make_model(), make_data(), RECIPE, path)
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="of another network"):
+        fit(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10)), make_data(), RECIPE, path)
 
 
 def test_a_loss_that_is_not_finite_is_said(tmp_path):

@@ -109,7 +109,10 @@ def unquantized(data: Path, results: Path, seed: int, epochs: int, rate: float, 
     results.mkdir(parents=True, exist_ok=True)
     recipe = experiments.Recipe(epochs, rate, batch=batch, bfloat16=True, seed=seed)
     checkpoint = results / "float.pt"
-    _, seconds, accuracy = experiments.train_float(_data(data), recipe, checkpoint, click.echo)
+    try:
+        _, seconds, accuracy = experiments.train_float(_data(data), recipe, checkpoint, click.echo)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     experiments.append_result(results / "results.csv", "float", None, accuracy, seed, seconds, _command())
     click.echo(f"{accuracy:.2f} % of the test images")
 
@@ -135,7 +138,7 @@ def quantize(row: str, data: Path, results: Path, torch_images: int | None, tile
 @_seed_option
 @_arithmetic_options
 @click.option("--epochs", default=2)
-@click.option("--rate", default=0.005, help="Greatest learning rate.")
+@click.option("--rate", default=0.001, help="Greatest learning rate.")
 @click.option("--batch", default=128, help="Images a step.")
 @click.option("--images", type=int, help="Training images used; all unless told.")
 @_torch_images_option
@@ -144,7 +147,7 @@ def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images,
     experiments = _experiments()
     cifar = _data(data)
     network = _quantized(experiments, cifar, results, _arithmetic(experiments, tile_size, **options))
-    recipe = experiments.Recipe(epochs, rate, batch=batch, images=images, seed=seed)
+    recipe = experiments.Recipe(epochs, rate, batch=batch, images=images, seed=seed, adaptive=True)
     try:
         seconds = experiments.tune(network, cifar, recipe, results / f"{row}.pt", click.echo)
     except ValueError as error:
@@ -161,37 +164,56 @@ def tune(row: str, data: Path, results: Path, seed, epochs, rate, batch, images,
 @click.option("--batch", default=64, help="Images a step.")
 @click.option("--latency-weight", default=0.2, help="What the latency of direct convolution adds to the loss.")
 @click.option(
-    "--latency", type=click.Path(path_type=Path, exists=True), help="JSON table; multiplications unless told."
+    "--latency",
+    type=click.Path(path_type=Path, exists=True),
+    help="JSON table of cycles; those of this project's engines by their cost model unless told.",
 )
+@click.option("--multipliers", default=144, help="Of those engines.")
 @click.option("--epochs", default=2, help="Of the training of the network that was found.")
-@click.option("--rate", default=0.005, help="Greatest learning rate of that.")
+@click.option("--rate", default=0.001, help="Greatest learning rate of that.")
 @click.option("--images", type=int, help="Training images of that; all unless told.")
 @_torch_images_option
 def search(
-    row: str, data: Path, results: Path, seed, steps, batch, latency_weight, latency, epochs, rate, images, torch_images
+    row: str,
+    data: Path,
+    results: Path,
+    seed: int,
+    steps: int,
+    batch: int,
+    latency_weight: float,
+    latency: Path | None,
+    multipliers: int,
+    epochs: int,
+    rate: float,
+    images: int | None,
+    torch_images: int | None,
 ) -> None:
     """Search for a way to compute each layer (wiNAS), then train the network that was found."""
     experiments = _experiments()
-    from winohw.train.latency import LatencyTable, MultiplicationCount
+    from winohw.train.latency import EngineLatency, LatencyTable
     from winohw.train.search import SearchRecipe
 
     cifar = _data(data)
-    table = MultiplicationCount() if latency is None else LatencyTable.load(latency)
     recipe = SearchRecipe(steps, latency_weight, batch=batch, seed=seed)
     try:
         base = experiments.load_float(results / "float.pt")
+        geometries = [shape.geometry for shape in base.shapes]
+        table = EngineLatency(geometries, multipliers) if latency is None else LatencyTable.load(latency)
         network, choices, found = experiments.find(
             base, cifar, recipe, table, results / f"{row}-search.csv", click.echo
         )
         experiments.write_choices(results / f"{row}-layers.csv", choices)
-        training = experiments.Recipe(epochs, rate, images=images, seed=seed)
+        training = experiments.Recipe(epochs, rate, images=images, seed=seed, adaptive=True)
         seconds = found + experiments.tune(network, cifar, training, results / f"{row}.pt", click.echo)
     except (FileNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     for choice in choices:
         click.echo(
-            f"{choice.layer:6} {choice.candidate!s:18} {choice.direct_cycles / choice.cycles:5.2f} times as fast"
+            f"{choice.layer:6} {choice.candidate!s:18} {choice.cycles:8.0f} cycles, "
+            f"{choice.direct_cycles / choice.cycles:5.2f} times as fast"
         )
+    cycles, direct = (sum(getattr(choice, name) for choice in choices) for name in ("cycles", "direct_cycles"))
+    click.echo(f"{cycles:.0f} cycles an image in place of {direct:.0f}, {direct / cycles:.2f} times as fast")
     _finish(experiments, results, row, network, cifar, seed, seconds, torch_images)
 
 

@@ -1,7 +1,6 @@
 """The steps of an experiment, each from files to files: train, quantize, tune, evaluate."""
 
 import csv
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from winohw.train.convolution import DirectConv2d, QuantizedConv2d, WinogradConv
 from winohw.train.data import Cifar10
 from winohw.train.evaluation import Evaluation, evaluate
 from winohw.train.latency import Candidate, Latency
-from winohw.train.loop import Recipe, accuracy, fit, to_tensor
+from winohw.train.loop import Recipe, accuracy, fit, read_checkpoint, to_tensor
 from winohw.train.quantized_resnet import QuantizedConvFactory, QuantizedResNet20
 from winohw.train.resnet import ConvShape, ResNet20
 from winohw.train.search import CANDIDATES, Choice, SearchedConv, SearchRecipe, chosen, search
@@ -91,8 +90,8 @@ def load_float(checkpoint: Path) -> ResNet20:
         raise FileNotFoundError(f"There is no checkpoint {checkpoint}: train the unquantized network first")
     network = ResNet20()
     try:
-        network.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
-    except (KeyError, TypeError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        network.load_state_dict(read_checkpoint(checkpoint, ("model",))["model"])
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"{checkpoint} is no checkpoint of the unquantized ResNet-20") from error
     return network.eval()
 

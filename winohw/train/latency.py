@@ -1,14 +1,17 @@
-"""What a convolution costs on an engine, for the search: a table, or the multiplications until one is given."""
+"""What a convolution costs on an engine, for the search: by the cost model, by a table, or by its multiplications."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from winohw.algorithm.geometry import ConvGeometry
+from winohw.gateware.config import EngineConfig
+from winohw.network.plan import plan_layer
+from winohw.numerics.formats import Exact, Quantized
 
-__all__ = ["Candidate", "Latency", "LatencyTable", "MultiplicationCount"]
+__all__ = ["Candidate", "EngineLatency", "Latency", "LatencyTable", "MultiplicationCount"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,71 @@ class MultiplicationCount:
         n = candidate.tile_size + geometry.kernel - 1
         products = geometry.multiplications(n + 1 - geometry.effective_kernel)
         return products * (self.wide_cost if candidate.bits > 8 else 1.0) / self.multipliers
+
+
+class EngineLatency:
+    """Cycles on engines of this project, one for each tile size, by their cost model.
+
+    All have the same multipliers, or the next fewer that make whole lanes, and memories that are not in the way; their
+    lanes are split in the way that takes the fewest cycles for the network. Widths do not matter: a multiplier of 18
+    bits takes either. Strided layers run on the engine of the same n by their phases.
+
+    Parameters
+    ----------
+    geometries
+        The layers of the network.
+    multipliers
+        At most so many.
+    images
+        Images a batch; cycles are those of one of them.
+
+    Raises
+    ------
+    ValueError
+        If there are too few multipliers for a lane with n = 8.
+    """
+
+    def __init__(self, geometries: Sequence[ConvGeometry], multipliers: int = 144, images: int = 4) -> None:
+        if multipliers < 64:
+            raise ValueError(f"Engines up to F(6×6, 3×3) need at least 64 multipliers, not {multipliers}")
+        self.geometries, self.multipliers, self.images = tuple(geometries), multipliers, images
+        self._tables: dict[int | None, tuple[EngineConfig, dict[ConvGeometry, float]]] = {}
+
+    def engine(self, tile_size: int | None) -> EngineConfig:
+        """The engine of a tile size; of direct convolution for None."""
+        return self._table(tile_size)[0]
+
+    def cycles(self, geometry: ConvGeometry, candidate: Candidate) -> float:
+        """Cycles of one image."""
+        return self._table(candidate.tile_size)[1][geometry]
+
+    def _table(self, tile_size: int | None) -> tuple[EngineConfig, dict[ConvGeometry, float]]:
+        if tile_size not in self._tables:
+            m = 1 if tile_size is None else tile_size
+            lanes = self.multipliers // (m + 2) ** 2
+            configs = [_engine(m, pc, lanes // pc) for pc in range(1, lanes + 1) if lanes % pc == 0]
+            tables = [(config, self._cycles(config)) for config in configs]
+            self._tables[tile_size] = min(tables, key=lambda table: sum(table[1][each] for each in self.geometries))
+        return self._tables[tile_size]
+
+    def _cycles(self, config: EngineConfig) -> dict[ConvGeometry, float]:
+        return {each: plan_layer(config, each, self.images).cycles / self.images for each in set(self.geometries)}
+
+
+def _engine(m: int, input_lanes: int, output_lanes: int) -> EngineConfig:
+    return EngineConfig(
+        tile_size=m,
+        # The points of n = 8 are not all integers, so that it has one kernel; it takes phases as kernels of 3.
+        kernels=(2, 3) if m in (2, 3, 4) else (3,),
+        profile=Exact() if m == 1 else Quantized.uniform(8),
+        input_lanes=input_lanes,
+        output_lanes=output_lanes,
+        output_columns=m + 2,
+        requantizer_lanes=m,
+        max_tiles=1024,
+        drain_tiles=1024,
+        line_words=1 << 15,
+    )
 
 
 @dataclass(frozen=True)

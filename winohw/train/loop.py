@@ -2,10 +2,12 @@
 
 import csv
 import math
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch.nn import functional
 
 from winohw.train.data import PIXEL_SCALE, Cifar10, to_pixels
 
-__all__ = ["Recipe", "accuracy", "fit", "to_tensor"]
+__all__ = ["Recipe", "accuracy", "augment", "fit", "read_checkpoint", "to_tensor"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,9 @@ class Recipe:
         Images a step.
     momentum, weight_decay
         Of stochastic gradient descent with Nesterov's momentum; no decay of biases, scales and matrices.
+    adaptive
+        AdamW in place of it. Networks whose normalization is folded into the weights need it: their gradients differ
+        by orders of magnitude from layer to layer, and a rate that one of them stands is too small for the next.
     warmup
         Part of the steps, 0 to 1.
     images
@@ -50,6 +55,7 @@ class Recipe:
     images: int | None = None
     bfloat16: bool = False
     seed: int = 1
+    adaptive: bool = False
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate of a step."""
@@ -99,7 +105,7 @@ def fit(
     recipe: Recipe,
     checkpoint: Path,
     report: Callable[[str], None] = print,
-    checkpoint_steps: int = 100,
+    checkpoint_steps: int = 20,
 ) -> float:
     """Train a model; continues from ``checkpoint`` where an earlier run was interrupted.
 
@@ -115,22 +121,26 @@ def fit(
     Returns
     -------
     seconds
-        Time of the training, over all of its runs.
+        Processor time of the training, over all of its runs.
 
     Raises
     ------
     ValueError
-        If the checkpoint belongs to another recipe or another model.
+        If the checkpoint is damaged, or belongs to another recipe or another model.
     """
     images, labels = data.train_images[: recipe.images], data.train_labels[: recipe.images]
     per_epoch = len(images) // recipe.batch
     steps = recipe.epochs * per_epoch
-    optimizer = torch.optim.SGD(parameter_groups(model, recipe.weight_decay), 0.0, recipe.momentum, nesterov=True)
+    groups = parameter_groups(model, recipe.weight_decay)
+    if recipe.adaptive:
+        optimizer = torch.optim.AdamW(groups)
+    else:
+        optimizer = torch.optim.SGD(groups, 0.0, recipe.momentum, nesterov=True)
     step, seconds = _restore(model, optimizer, recipe, checkpoint)
     log = checkpoint.with_suffix(".csv")
     if not log.exists():
         log.write_text("step,epoch,learning_rate,loss,accuracy,seconds\n")
-    started = time.monotonic()
+    started = time.process_time()
     running_loss, running_hits, counted = 0.0, 0, 0
     order, current = np.empty(0, np.int64), -1
     while step < steps:
@@ -157,7 +167,7 @@ def fit(
         running_hits += int((logits.argmax(1) == y).sum())
         counted += 1
         if step % checkpoint_steps == 0 or step == steps:
-            elapsed = seconds + time.monotonic() - started
+            elapsed = seconds + time.process_time() - started
             share = 100 * running_hits / (counted * recipe.batch)
             with log.open("a", newline="") as file:
                 row = [step, f"{step / per_epoch:.3f}", f"{rate:.6g}", f"{running_loss / counted:.5f}", f"{share:.3f}"]
@@ -168,7 +178,7 @@ def fit(
             )
             _save(model, optimizer, recipe, checkpoint, step, elapsed)
             running_loss, running_hits, counted = 0.0, 0, 0
-    return seconds + time.monotonic() - started
+    return seconds + time.process_time() - started
 
 
 def _save(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, path: Path, step: int, seconds: float):
@@ -187,9 +197,27 @@ def _save(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, pa
 def _restore(model: nn.Module, optimizer: torch.optim.Optimizer, recipe: Recipe, path: Path) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    if state["recipe"] != vars(recipe):
+    state = read_checkpoint(path, ("recipe", "model", "optimizer", "step", "seconds"))
+    if {**vars(Recipe(0, 0.0)), **state["recipe"]} != vars(recipe):
         raise ValueError(f"{path} is of a training with {state['recipe']}, not {vars(recipe)}: remove it to start anew")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path} is of a training of another network: remove it to start anew") from error
     return state["step"], state["seconds"]
+
+
+def read_checkpoint(path: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """What a checkpoint holds.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or damaged, or a key is missing; the message names the file.
+    """
+    try:
+        state = torch.load(path, weights_only=True)
+        return {key: state[key] for key in keys}
+    except (KeyError, TypeError, IndexError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path} is no checkpoint of winohw, or a damaged one: remove it to start anew") from error

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from winohw.algorithm.geometry import ConvGeometry
+
 __all__ = ["RESNET20", "ConvShape", "FloatConv", "ResNet20", "resnet20_shapes", "shortcut"]
 
 
@@ -30,6 +32,11 @@ class ConvShape:
     channels: int
     filters: int
     stride: int
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """The same as a layer of the engine."""
+        return ConvGeometry(self.size, self.size, self.channels, self.filters, 3, self.stride, (1, 1, 1, 1))
 
 
 def resnet20_shapes(blocks: int = 3, width: int = 16) -> tuple[ConvShape, ...]:

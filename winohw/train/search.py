@@ -20,7 +20,7 @@ from torch.nn import functional
 from winohw.train.convolution import DirectConv2d, QuantizedConv2d, WinogradConv2d
 from winohw.train.data import Cifar10
 from winohw.train.latency import Candidate, Latency
-from winohw.train.loop import augment, to_tensor
+from winohw.train.loop import augment, read_checkpoint, to_tensor
 from winohw.train.quantized_resnet import QuantizedConvFactory, QuantizedResNet20
 from winohw.train.resnet import ConvShape
 from winohw.train.shifts import Granularity
@@ -70,8 +70,7 @@ class SearchedConv(QuantizedConv2d):
             way.weight, way.bias = self.weight, self.bias
             way.input_exponent, way.output_exponent = self.input_exponent, self.output_exponent
         self.preference = nn.Parameter(torch.zeros(len(candidates)))
-        geometry = self.geometry(shape.size, shape.size)
-        cycles = [latency.cycles(geometry, candidate) for candidate in candidates]
+        cycles = [latency.cycles(shape.geometry, candidate) for candidate in candidates]
         self.register_buffer("cycles", torch.tensor(cycles, dtype=torch.float32))
         self.active: tuple[int, ...] = (0,)
 
@@ -114,14 +113,14 @@ class SearchRecipe:
     latency_weight
         What a latency equal to that of direct convolution adds to the loss.
     learning_rate, preference_rate
-        Of the weights (stochastic gradient descent) and of the preferences (Adam).
+        Of the weights (AdamW, see :class:`~winohw.train.loop.Recipe`) and of the preferences (Adam).
     batch, seed
         Images a step; seed of samples and order.
     """
 
     steps: int
     latency_weight: float = 0.2
-    learning_rate: float = 0.005
+    learning_rate: float = 0.001
     preference_rate: float = 0.1
     batch: int = 64
     seed: int = 1
@@ -157,19 +156,20 @@ def search(
     Returns
     -------
     choices, seconds
-        The most probable candidate of every layer; the time of the search, over all of its runs.
+        The most probable candidate of every layer; the processor time of the search, over all of its runs.
     """
     layers = {name: conv for name, conv in network.convs.items() if isinstance(conv, SearchedConv)}
     preferences = [layer.preference for layer in layers.values()]
     taken = {id(parameter) for parameter in preferences}
     weights = [parameter for parameter in network.parameters() if id(parameter) not in taken]
-    on_weights = torch.optim.SGD(weights, recipe.learning_rate, 0.9, nesterov=True)
+    on_weights = torch.optim.AdamW(weights, recipe.learning_rate)
     on_preferences = torch.optim.Adam(preferences, recipe.preference_rate)
     direct = sum(float(layer.cycles[0]) for layer in layers.values())
     state_file = log.with_suffix(".pt")
     first, seconds = 0, 0.0
     if state_file.exists():
-        state = torch.load(state_file, weights_only=True)
+        keys = ("recipe", "network", "on_weights", "on_preferences", "step", "seconds")
+        state = read_checkpoint(state_file, keys)
         if state["recipe"] != vars(recipe):
             raise ValueError(f"{state_file} is of a search with {state['recipe']}: remove it to start anew")
         network.load_state_dict(state["network"])
@@ -179,7 +179,7 @@ def search(
     if not log.exists():
         log.write_text("step,weight_loss,preference_loss,expected_latency,seconds\n")
     split = len(data.train_images) * 9 // 10
-    started = time.monotonic()
+    started = time.process_time()
     network.train()
     for step in range(first, recipe.steps):
         generator = np.random.default_rng((recipe.seed, step))
@@ -200,7 +200,7 @@ def search(
             (loss + recipe.latency_weight * expected).backward()
             optimizer.step()
             losses.append(float(loss.detach()))
-        elapsed = seconds + time.monotonic() - started
+        elapsed = seconds + time.process_time() - started
         with log.open("a", newline="") as file:
             row = [step + 1, *(f"{loss:.5f}" for loss in losses), f"{float(expected.detach()):.5f}", f"{elapsed:.1f}"]
             csv.writer(file).writerow(row)
@@ -219,7 +219,7 @@ def search(
             }
             torch.save(state, state_file.with_suffix(".tmp"))
             state_file.with_suffix(".tmp").replace(state_file)
-    return tuple(_choice(name, layer) for name, layer in layers.items()), seconds + time.monotonic() - started
+    return tuple(_choice(name, layer) for name, layer in layers.items()), seconds + time.process_time() - started
 
 
 def _choice(name: str, layer: SearchedConv) -> Choice:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from amaranth.build.plat import TemplatedPlatform
+from amaranth.build.res import ResourceError
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import FFSynchronizer
@@ -12,9 +13,28 @@ from amaranth.lib.cdc import FFSynchronizer
 from winohw.gateware.board_top import BoardTop
 from winohw.synth.board import Board, BoardError, part_of
 from winohw.synth.pins import COMPONENT
-from winohw.synth.pll import PLLS, PllError
+from winohw.synth.pll import PLLS, Ecp5Pll, GowinPll, Ice40Pll, PllError
 
-__all__ = ["BoardDesign", "Clocking"]
+__all__ = ["BoardDesign", "Clocking", "pll_for"]
+
+
+def pll_for(platform: TemplatedPlatform, frequency: float) -> Ecp5Pll | Ice40Pll | GowinPll | None:
+    """The PLL that makes a frequency in MHz of a platform's clock; None if that is the clock.
+
+    Raises
+    ------
+    BoardError
+        The platform has no clock, or no PLL makes the frequency.
+    """
+    if platform.default_clk is None:
+        raise BoardError(f"{type(platform).__name__} has no default_clk")
+    source = Fraction(platform.default_clk_frequency).limit_denominator(1000) / 1_000_000
+    if source == Fraction(str(frequency)):
+        return None
+    try:
+        return PLLS[part_of(platform).family.name].of(source, frequency)
+    except PllError as error:
+        raise BoardError(str(error)) from None
 
 
 class Clocking(Elaboratable):
@@ -25,43 +45,30 @@ class Clocking(Elaboratable):
 
     Parameters
     ----------
-    frequency : float
-        MHz.
-
-    Raises
-    ------
-    BoardError
-        When it is elaborated: the platform has no clock, or no PLL makes the frequency.
+    pll : Ecp5Pll, Ice40Pll, GowinPll or None
+        Settings of the PLL, see `pll_for`; None where the platform's clock is used as it is.
     """
 
-    def __init__(self, frequency: float):
-        self.frequency = Fraction(str(frequency))
+    def __init__(self, pll: Ecp5Pll | Ice40Pll | GowinPll | None):
+        self.pll = pll
 
     def elaborate(self, platform: TemplatedPlatform) -> Module:
         m = Module()
-        family = part_of(platform).family.name
-        if platform.default_clk is None:
-            raise BoardError(f"{type(platform).__name__} has no default_clk")
-        source = Fraction(platform.default_clk_frequency).limit_denominator(1000) / 1_000_000
         port = platform.request(platform.default_clk, dir="-")
         clock, locked, waiting = Signal(), Signal(), Signal(9)
         m.domains.start = ClockDomain(reset_less=True, local=True)
         m.d.comb += [ClockSignal().eq(clock), ClockSignal("start").eq(clock)]
-        if source == self.frequency:
+        if self.pll is None:
             m.submodules.clock_buffer = buffer = io.Buffer("i", port)
             m.d.comb += [clock.eq(buffer.i), locked.eq(1)]
         else:
-            try:
-                pll = PLLS[family].of(source, self.frequency)
-            except PllError as error:
-                raise BoardError(str(error)) from None
             lock = Signal()
-            if family == "ice40":
+            if isinstance(self.pll, Ice40Pll):
                 pad = port.io
             else:
                 m.submodules.clock_buffer = buffer = io.Buffer("i", port)
                 pad = buffer.i
-            m.submodules.pll = pll.instance(pad, clock, lock)
+            m.submodules.pll = self.pll.instance(pad, clock, lock)
             m.submodules.lock = FFSynchronizer(lock, locked, o_domain="start")
         button = Const(0)
         if platform.default_rst is not None:
@@ -85,19 +92,29 @@ class BoardDesign(Elaboratable):
     Parameters
     ----------
     board : Board
+
+    Raises
+    ------
+    BoardError
+        When it is elaborated: the platform has no such serial port or no clock, or no PLL makes the frequency.
     """
 
     def __init__(self, board: Board):
         self.board = board
-        self.component = BoardTop(board.capabilities, divisor=board.divisor)
 
     def elaborate(self, platform: TemplatedPlatform) -> Module:
+        board = self.board
+        try:
+            uart = platform.request(*board.uart, dir="-")
+        except ResourceError as error:
+            raise BoardError(str(error)) from None
+        pll = pll_for(platform, board.frequency)
         m = Module()
         m.domains.sync = ClockDomain()
-        m.submodules.clocking = Clocking(self.board.frequency)
-        setattr(m.submodules, COMPONENT, self.component)
-        uart = platform.request(*self.board.uart, dir="-")
+        m.submodules.clocking = Clocking(pll)
+        component = BoardTop(board.capabilities, divisor=board.divisor)
+        setattr(m.submodules, COMPONENT, component)
         m.submodules.rx = rx = io.Buffer("i", uart.rx)
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
-        m.d.comb += [self.component.rx.eq(rx.i), tx.o.eq(self.component.tx)]
+        m.d.comb += [component.rx.eq(rx.i), tx.o.eq(component.tx)]
         return m

@@ -118,7 +118,7 @@ def test_interruption_leaves_nothing(tmp_path):
 
 def test_writing_that_fails_leaves_nothing_half(monkeypatch, tmp_path):
     monkeypatch.setattr("winohw.synth.bitstream.os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="^disk full$"):
+    with pytest.raises(OSError, match=r"^disk full$"):
         build_bitstream(board(), folder=tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -45,7 +45,9 @@ def test_files_that_make_no_board(tmp_path, text, message):
 
 
 def test_unknown_boards(tmp_path):
-    with pytest.raises(BoardError, match=r"^there is no board 'ulx4s'; there are colorlight-5a75b, .*, versa-ecp5, and"):
+    with pytest.raises(
+        BoardError, match=r"^there is no board 'ulx4s'; there are colorlight-5a75b, .*, versa-ecp5, and"
+    ):
         find_board("ulx4s")
     with pytest.raises(BoardError, match=r"^there is no file .*absent\.py$"):
         find_board(str(tmp_path / "absent.py"))

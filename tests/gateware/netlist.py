@@ -82,9 +82,10 @@ def _synthesised(rtlil: str, family: str, folder: Path) -> tuple[str, dict[str, 
     for cell in re.findall(r"^  cell \\(\S+) ", (folder / "netlist.il").read_text(), re.MULTILINE):
         used[cell] = used.get(cell, 0) + 1
     (folder / "models.v").write_text(_models(family, set(used)))
+    # Wires of single bits: between the bits of wider ones CXXRTL sees loops, and would evaluate everything again.
     _yosys(
         "read_rtlil netlist.il; read_verilog models.v; hierarchy -check -top top; proc; flatten; opt; memory -nomap; "
-        "clean; write_rtlil flat.il",
+        "clean; splitnets; clean; delete t:$scopeinfo; write_rtlil flat.il",
         folder,
     )
     return (folder / "flat.il").read_text(), used

@@ -2,7 +2,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from winohw.algorithm.geometry import ConvGeometry  # noqa: E402
 from winohw.algorithm.toomcook import winograd  # noqa: E402
+from winohw.train import tiles  # noqa: E402
 from winohw.train.tiles import Tiling, winograd_domain  # noqa: E402
 
 torch.set_num_threads(1)
@@ -30,6 +32,38 @@ def test_values_and_gradients_without_narrowing(m, n):
     gradient = torch.randn_like(wanted)
     got = torch.autograd.grad(result, arguments, gradient)
     torch.testing.assert_close(got, torch.autograd.grad(wanted, arguments, gradient))
+
+
+def test_blocks_of_any_size_give_the_same(monkeypatch):
+    torch.manual_seed(5)
+    tiling = Tiling(2, 4, 3, 5, (-8, 7), (-30, 30))
+    shapes = ((2, tiling.height, tiling.width, 3), (16, 4, 2), (16, 16), (4, 16))
+    arguments = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    results = []
+    for block in (1, 16 * 4 * 3 * 2, 1 << 30):  # a tile, two of five, a row
+        monkeypatch.setattr(tiles, "_BLOCK", block)
+        result = winograd_domain(*arguments, tiling)
+        gradients = torch.autograd.grad((result * torch.arange(3.0)).sum(), arguments)
+        results.append((result, *gradients))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0])
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(9, 1, 1), (8, 1, 0), (8, 2, 1), (9, 2, 1), (11, 3, 2)])
+def test_images_are_padded_and_taken_apart(size, stride, padding):
+    torch.manual_seed(6)
+    geometry = ConvGeometry(size, size + 2, 2, 1, 3, stride, (padding,) * 4)
+    m = 7 - geometry.effective_kernel
+    rows, columns = geometry.tile_rows(m), geometry.tile_columns(m)
+    tiling = Tiling(m, 6, rows, columns, None, None, padding, stride, tuple(geometry.phases))
+    x = torch.randn(2, size, size + 2, 3)
+    wide = torch.zeros(2, 99, 99, 3)
+    wide[:, padding : padding + size, padding : padding + size + 2] = x
+    parts = [wide[:, i::stride, j::stride][:, : tiling.height, : tiling.width] for i, j in geometry.phases]
+    image = tiling.gather(x)
+    assert torch.equal(image, torch.cat(parts))
+    other = torch.randn_like(image)
+    torch.testing.assert_close((image * other).sum(), (x * tiling.scatter(other, x.shape)).sum())
 
 
 def test_finite_differences():

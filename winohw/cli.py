@@ -147,6 +147,7 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
 )
 @click.option("--port", help="Run on the board at this serial port, such as /dev/ttyUSB0.")
 @click.option("--baud", type=int, help="Bits a second at --port; default: those of --board, else 1000000.")
+@click.option("--timeout", type=float, default=0.5, show_default=True, help="Seconds to wait for answers at --port.")
 @click.option("--board", "board_name", help="The board at --port, or the one to simulate; see winohw boards.")
 @click.option("--simulate", is_flag=True, help="Simulate --board, and talk to it through its serial port.")
 @click.option("--direct/--no-direct", default=True, help="Also run direct convolution, for the ratio.")
@@ -174,6 +175,7 @@ def run(
     profile: str,
     port: str | None,
     baud: int | None,
+    timeout: float,
     board_name: str | None,
     simulate: bool,
     direct: bool,
@@ -199,7 +201,7 @@ def run(
             board = None if board_name is None else find_board(board_name)
             if simulate and not as_json:
                 console.print(f"Compiling the simulation of {board.title} …")
-            link = connect_simulation(board) if simulate else connect(port, board, baud)
+            link = connect_simulation(board) if simulate else connect(port, board, baud, timeout)
             driver = stack.enter_context(link)
             config, runner = driver.capabilities.config, on_board(driver)
 

@@ -19,7 +19,7 @@ _PATIENCE = 20.0
 
 
 @contextmanager
-def connect(port: str, board: Board | None = None, baud: int | None = None) -> Iterator[Driver]:
+def connect(port: str, board: Board | None = None, baud: int | None = None, timeout: float = 0.5) -> Iterator[Driver]:
     """A driver for the board at a serial port.
 
     Parameters
@@ -27,6 +27,7 @@ def connect(port: str, board: Board | None = None, baud: int | None = None) -> I
     port : name of the device.
     board : what it must be, and where its speed comes from; None takes any.
     baud : bits a second; default: those of `board`, else 1 000 000.
+    timeout : seconds to wait for an answer.
 
     Raises
     ------
@@ -38,7 +39,7 @@ def connect(port: str, board: Board | None = None, baud: int | None = None) -> I
         It is another board, carries another engine, or speaks another version of the protocol.
     """
     wanted = baud or (board.baud if board else BAUD)
-    with Driver(SerialTransport(port, wanted)) as driver:
+    with Driver(SerialTransport(port, wanted), timeout=timeout) as driver:
         found = driver.capabilities
         if board is not None and found.board != board.name:
             raise ValueError(f"the board at {port} is {found.board or 'without a name'!r}, not {board.name!r}")

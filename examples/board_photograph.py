@@ -4,7 +4,8 @@
     python examples/board_photograph.py icebreaker my-picture.png
 
 `winohw board-sim` runs the board's gateware behind a pseudo-terminal, `winohw run --port` drives it as it would drive
-a real one. The pictures must be those of plain `winohw run`, byte for byte.
+a real one. The pictures must be those of plain `winohw run`, byte for byte. (Small boards requantize by a shift alone;
+plain `winohw run` is then told to do so too.)
 """
 
 import json
@@ -38,7 +39,7 @@ def main(board: str, *image: str) -> None:
             figures = run(*image, "--port", port, "--board", board, "--timeout", "20", "--output", str(through_board))
         finally:
             simulation.terminate()
-        run(*image, "--output", str(plain))
+        run(*image, "--requantizer", figures["board"]["requantizer"], "--output", str(plain))
         names = sorted(path.name for path in plain.iterdir())
         same = [(plain / name).read_bytes() == (through_board / name).read_bytes() for name in names]
     link = figures["board"]["link"]

@@ -145,6 +145,7 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
     show_default=True,
     help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap.",
 )
+@click.option("--requantizer", type=click.Choice(["tflite", "shift"]), default="tflite", show_default=True)
 @click.option("--port", help="Run on the board at this serial port, such as /dev/ttyUSB0.")
 @click.option("--baud", type=int, help="Bits a second at --port; default: those of --board, else 1000000.")
 @click.option("--timeout", type=float, default=0.5, show_default=True, help="Seconds to wait for answers at --port.")
@@ -173,6 +174,7 @@ def run(
     output_lanes: int,
     fold: int,
     profile: str,
+    requantizer: str,
     port: str | None,
     baud: int | None,
     timeout: float,
@@ -213,8 +215,8 @@ def run(
                 )
 
         if weights is None:
-            shift_only = on_a_board and config.requantizer == "shift"
-            layer = filter_layer(names, *pixels.shape, shift_only=shift_only)
+            kind = config.requantizer if on_a_board else requantizer
+            layer = filter_layer(names, *pixels.shape, shift_only=kind == "shift")
         else:
             layer = load_layer(weights, *pixels.shape[:2])
             if layer.geometry.channels == 1:
@@ -233,6 +235,7 @@ def run(
                 max_tiles=128,
                 drain_tiles=128,
                 line_words=4096,
+                requantizer=requantizer,
                 requantizer_lanes=min(4, tile_size),
                 output_columns=2 if (tile_size + geometry.kernel - 1) // fold % 2 == 0 else 1,
             )
@@ -265,7 +268,7 @@ def run(
         raise RuntimeError("the gateware's output differs from the golden model's")
 
 
-_ENGINE_OPTIONS = ("tile_size", "input_lanes", "output_lanes", "fold", "profile", "waveform")
+_ENGINE_OPTIONS = ("tile_size", "input_lanes", "output_lanes", "fold", "profile", "requantizer", "waveform")
 
 
 def _wants_board(context: click.Context, port: str | None, board: str | None, simulate: bool) -> bool:
@@ -289,7 +292,8 @@ def _board_figures(driver: Driver, comparison: Comparison) -> dict[str, Any]:
     """What a run on a board adds to the figures."""
     found, link = driver.capabilities, driver.link
     seconds = comparison.winograd.cycles / found.clock if found.clock else None
-    return {"board": {"name": found.board, "clock": found.clock, "seconds_of_engine": seconds, "link": asdict(link)}}
+    figures = {"name": found.board, "clock": found.clock, "requantizer": found.config.requantizer}
+    return {"board": {**figures, "seconds_of_engine": seconds, "link": asdict(link)}}
 
 
 def _print_board(console: Console, figures: dict[str, Any]) -> None:

@@ -3,8 +3,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from winohw.algorithm.toomcook import winograd  # noqa: E402
 from winohw.numerics.golden import GoldenModel  # noqa: E402
 from winohw.train.convolution import DirectConv2d, WinogradConv2d  # noqa: E402
+from winohw.train.matrices import balanced  # noqa: E402
 from winohw.train.shifts import Granularity  # noqa: E402
 
 torch.set_num_threads(1)
@@ -24,6 +26,9 @@ LAYERS = {
     "row-column": {"tile_size": 4, "granularity": Granularity.ROW_COLUMN},
     "wide": {"tile_size": 4, "bits": (10, 9, 16)},
     "learned": {"tile_size": 4, "learned_scales": True},
+    "balanced": {"tile_size": 4, "balanced": True},
+    "balanced stride 2": {"tile_size": 4, "stride": 2, "balanced": True, "granularity": Granularity.STAGE},
+    "balanced flex": {"tile_size": 4, "balanced": True, "transforms": "flex"},
     "rectified": {"tile_size": 4, "rectified": True},
 }
 
@@ -47,7 +52,7 @@ def make(options, size=(13, 11), seed=0):
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_layer_is_the_exported_integer_layer(name):
     conv, x = make(LAYERS[name])
-    if name in ("flex", "learned"):  # as they are after a while of training
+    if name in ("flex", "learned", "balanced flex"):  # as they are after a while of training
         with torch.no_grad():
             for parameter in (*conv.transforms.parameters(), *conv.input_shift.parameters()):
                 parameter += 0.1 * torch.randn(parameter.shape)
@@ -98,6 +103,19 @@ def test_gradients_are_those_of_the_unquantized_layer(options):
         assert (a - b).norm() < 2e-3 * b.norm()
 
 
+def test_balanced_matrices_are_exact_and_lose_less():
+    matrices = balanced(winograd(4, 3))
+    assert matrices.is_exact()
+    errors = []
+    for chosen in (False, True):
+        conv, x = make({"tile_size": 4, "balanced": chosen})
+        layer, matrices, profile = conv.to_layer(*x.shape[2:])
+        pixels = pixels_of((x * 16 + 0.5).floor().clamp(-128, 127) / 16, 4)
+        difference = GoldenModel(matrices, profile).run(layer, pixels).astype(int) - layer.reference(pixels)
+        errors.append(np.square(difference).mean())
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_flex_and_learned_scales_have_gradients():
     conv, x = make(
         {"tile_size": 4, "transforms": "flex", "learned_scales": True, "granularity": Granularity.ROW_COLUMN}
@@ -143,6 +161,7 @@ def test_a_scale_per_tap_is_better_than_one_a_stage():
     [
         ({"transforms": "learned"}, "Transforms must be 'static' or 'flex', not 'learned'"),
         ({"transforms": "flex", "fraction_bits": 9}, "Fraction bits of learned matrices must be 0 to 8, not 9"),
+        ({"tile_size": 2, "balanced": True}, r"known for F\(4×4, 3×3\), not for F\(2×2, 3×3\)"),
         ({"tile_size": 7}, "Input tile must be at most 8, not 9"),
         ({"padding": -1}, "padding of a convolution must be at least 0, not -1"),
     ],

@@ -72,20 +72,16 @@ def _arithmetic_options(command):
         click.option("--granularity", type=click.Choice(_GRANULARITIES), default="tap", help="Scales of each step."),
         click.option("--bits", nargs=3, type=int, default=(8, 8, 8), help="Widths of pixels, weights and products."),
         click.option("--learned-scales", is_flag=True, help="Learn the scales, too."),
+        click.option("--balanced", is_flag=True, help="Factors between G and Aᵀ that suit narrow products (F4)."),
     ]
     for option in reversed(options):
         command = option(command)
     return command
 
 
-def _arithmetic(experiments: ModuleType, tile_size: str | None, transforms, granularity, bits, learned_scales):
-    return experiments.Arithmetic(
-        tile_size=None if tile_size is None else int(tile_size),
-        transforms=transforms,
-        granularity=experiments.Granularity(granularity),
-        bits=tuple(bits),
-        learned_scales=learned_scales,
-    )
+def _arithmetic(experiments: ModuleType, tile_size: str | None, granularity: str, **options):
+    size = None if tile_size is None else int(tile_size)
+    return experiments.Arithmetic(size, granularity=experiments.Granularity(granularity), **options)
 
 
 @click.group()

@@ -1,6 +1,7 @@
 """Quantized convolutions to train with, whose rounded output is exactly that of the integer layer they export."""
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from winohw.numerics.requantize import Requantization, quantize_multiplier
 from winohw.train.fake_quantization import inside, narrow, on_grid, round_through
 from winohw.train.fast import requantized
 from winohw.train.matrices import Transforms
+from winohw.train.matrices import balanced as balanced_matrices
 from winohw.train.shifts import Granularity, ShiftTable
 from winohw.train.tiles import Tiling, winograd_domain
 
@@ -226,6 +228,10 @@ class WinogradConv2d(QuantizedConv2d):
         Whether the shifts are learned, or stay as :meth:`calibrate` chose them.
     fraction_bits
         See :class:`~winohw.train.matrices.Transforms`.
+    balanced
+        Whether the matrices are, or start from, those of :func:`~winohw.train.matrices.balanced`. The phases of a
+        strided layer are then computed by the same matrices, as kernels of r taps, some of which are zero: one engine
+        runs the whole network.
 
     Sources: J. Fernandez-Marques et al., MLSys 2020 (Winograd-aware layers, flex); P. Mori et al., *WinoTrain*, DAC
     2023 (all three steps in 8 bits, power-of-two scales).
@@ -245,6 +251,7 @@ class WinogradConv2d(QuantizedConv2d):
         bits: tuple[int, int, int] = (8, 8, 8),
         learned_scales: bool = False,
         fraction_bits: int = 4,
+        balanced: bool = False,
         rectified: bool = False,
         quantize_input: bool = True,
     ) -> None:
@@ -254,11 +261,11 @@ class WinogradConv2d(QuantizedConv2d):
         if transforms not in ("static", "flex"):
             raise ValueError(f"Transforms must be 'static' or 'flex', not {transforms!r}")
         self.n = tile_size + kernel_size - 1
-        self.effective_kernel = -(-kernel_size // stride)
+        self.effective_kernel = kernel_size if balanced else -(-kernel_size // stride)
         self.tile_size = self.n + 1 - self.effective_kernel
-        self.transforms = Transforms(
-            winograd(self.tile_size, self.effective_kernel), transforms == "flex", fraction_bits
-        )
+        matrices = winograd(self.tile_size, self.effective_kernel)
+        initial = balanced_matrices(matrices) if balanced else matrices
+        self.transforms = Transforms(initial, transforms == "flex", fraction_bits)
         self.bits = bits
         self.input_shift = ShiftTable(self.n, granularity, learned_scales)
         self.weight_shift = ShiftTable(self.n, granularity, learned_scales)
@@ -314,6 +321,21 @@ class WinogradConv2d(QuantizedConv2d):
         u = u.view(taps, *kernels.shape[1:])
         output = winograd_domain(x.permute(1, 2, 3, 0), u, input_map, torch.kron(at, at), tiling)
         return output.permute(3, 0, 1, 2), torch.exp2(total[0]) / float(self.transforms.divisor) ** 2
+
+    def to_layer(self, height: int, width: int) -> tuple[ConvLayer, Winograd, Profile]:
+        layer, matrices, profile = super().to_layer(height, width)
+        more = (self.effective_kernel - layer.geometry.effective_kernel) * self.stride
+        if more:
+            # As the engine takes it: zeros below and to the right until the phases have as many taps as the matrices.
+            pads = layer.geometry.pads
+            geometry = replace(
+                layer.geometry,
+                kernel=self.kernel_size + more,
+                padding=(pads.top, pads.bottom + more, pads.left, pads.right + more),
+            )
+            weights = np.pad(layer.weights, ((0, 0), (0, more), (0, more), (0, 0)))
+            layer = replace(layer, geometry=geometry, weights=weights)
+        return layer, matrices, profile
 
     def arithmetic(self) -> tuple[Winograd, Profile]:
         with torch.no_grad():

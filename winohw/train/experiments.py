@@ -46,7 +46,7 @@ class Arithmetic:
     ----------
     tile_size
         m of F(m×m, 3×3); None for direct convolution. Strided layers use the same n.
-    transforms, granularity, bits, learned_scales, fraction_bits
+    transforms, granularity, bits, learned_scales, fraction_bits, balanced
         See :class:`~winohw.train.convolution.WinogradConv2d`.
     """
 
@@ -56,6 +56,7 @@ class Arithmetic:
     bits: tuple[int, int, int] = (8, 8, 8)
     learned_scales: bool = False
     fraction_bits: int = 4
+    balanced: bool = False
 
     def conv(self, shape: ConvShape, rectified: bool) -> QuantizedConv2d:
         """The convolution for a shape."""

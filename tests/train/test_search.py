@@ -2,12 +2,13 @@ import csv
 
 import numpy as np
 import pytest
+from train_networks import Multiplications
 
 torch = pytest.importorskip("torch")
 
 from winohw.algorithm.geometry import ConvGeometry  # noqa: E402
 from winohw.train.data import Cifar10  # noqa: E402
-from winohw.train.latency import Candidate, MultiplicationCount  # noqa: E402
+from winohw.train.latency import Candidate  # noqa: E402
 from winohw.train.loop import to_tensor  # noqa: E402
 from winohw.train.quantized_resnet import QuantizedResNet20  # noqa: E402
 from winohw.train.resnet import ConvShape, resnet20_shapes  # noqa: E402
@@ -27,9 +28,7 @@ def make_data() -> Cifar10:
 
 def make_network(data) -> QuantizedResNet20:
     torch.manual_seed(1)
-    network = QuantizedResNet20(
-        lambda shape, rectified: SearchedConv(shape, rectified, FEW, MultiplicationCount()), SMALL
-    )
+    network = QuantizedResNet20(lambda shape, rectified: SearchedConv(shape, rectified, FEW, Multiplications()), SMALL)
     network.calibrate(to_tensor(data.train_images[:4]))
     return network
 
@@ -40,7 +39,7 @@ def test_candidates_are_those_that_were_asked_for():
 
 
 def test_candidates_share_weights_and_scales():
-    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), True, FEW, MultiplicationCount())
+    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), True, FEW, Multiplications())
     for way in layer.ways:
         assert way.weight is layer.weight
         assert way.output_exponent is layer.output_exponent
@@ -48,7 +47,7 @@ def test_candidates_share_weights_and_scales():
 
 
 def test_samples_follow_the_probabilities():
-    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), True, FEW, MultiplicationCount())
+    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), True, FEW, Multiplications())
     with torch.no_grad():
         layer.preference.copy_(torch.tensor([0.0, 3.0, 0.0]))
     generator = np.random.default_rng(1)
@@ -64,7 +63,7 @@ def test_samples_follow_the_probabilities():
 
 def test_two_active_candidates_are_weighed_and_teach_the_preferences():
     torch.manual_seed(1)
-    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), False, FEW, MultiplicationCount())
+    layer = SearchedConv(ConvShape("x", 8, 3, 4, 1), False, FEW, Multiplications())
     x = torch.randint(-100, 100, (2, 3, 8, 8)) / 16
     layer.calibrate(x)
     layer.train()
@@ -88,7 +87,7 @@ def test_the_search_goes_on_where_it_stopped_and_prefers_the_fast(tmp_path):
     # With such a weight, latency alone counts; the last stage is so small that partial tiles cost more than they save.
     for choice, shape in zip(choices, SMALL, strict=True):
         geometry = ConvGeometry(shape.size, shape.size, shape.channels, shape.filters, 3, shape.stride, (1,) * 4)
-        costs = [MultiplicationCount().cycles(geometry, candidate) for candidate in FEW]
+        costs = [Multiplications().cycles(geometry, candidate) for candidate in FEW]
         assert choice.cycles == pytest.approx(min(costs))
         assert choice.direct_cycles == pytest.approx(costs[0])
 

@@ -8,6 +8,7 @@ from winohw.numerics.formats import Narrowing, Quantized
 from winohw.numerics.layer import ConvLayer
 from winohw.numerics.requantize import Requantization
 from winohw.train.integer import IntegerConv, IntegerResNet, Join
+from winohw.train.latency import Candidate
 
 
 def make_network(seed: int = 1, size: int = 8) -> IntegerResNet:
@@ -34,3 +35,12 @@ def make_network(seed: int = 1, size: int = 8) -> IntegerResNet:
     joins = (Join(3, 5, 4), Join(4, 4, 5))
     weights = rng.integers(-127, 128, (10, 8), dtype=np.int8)
     return IntegerResNet(convs, joins, weights, rng.integers(-9, 9, 10).astype(np.int32))
+
+
+class Multiplications:
+    """Latency of an array that is always busy: its multiplications."""
+
+    def cycles(self, geometry: ConvGeometry, candidate: Candidate) -> float:
+        if candidate.tile_size is None:
+            return geometry.macs
+        return geometry.multiplications(candidate.tile_size + geometry.kernel - geometry.effective_kernel)

@@ -36,6 +36,8 @@ __all__ = [
 
 #: Training images that scales are calibrated with.
 CALIBRATION_IMAGES = 64
+#: The same for all candidates of a search, which are many.
+SEARCH_IMAGES = 16
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def find(
     def conv(shape: ConvShape, rectified: bool) -> SearchedConv:
         return SearchedConv(shape, rectified, candidates, latency)
 
-    wide = quantize(base, data, conv)
+    wide = quantize(base, data, conv, SEARCH_IMAGES)
     choices, seconds = search(wide, data, recipe, log, report)
     network = QuantizedResNet20(chosen(choices))
     network.load_quantized(wide)

@@ -1,4 +1,4 @@
-"""What a convolution costs on an engine, for the search: by the cost model, by a table, or by its multiplications."""
+"""What a convolution costs on an engine, for the search: by the cost model, or by a table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from winohw.gateware.config import EngineConfig
 from winohw.network.plan import plan_layer
 from winohw.numerics.formats import Exact, Quantized
 
-__all__ = ["Candidate", "EngineLatency", "Latency", "LatencyTable", "MultiplicationCount"]
+__all__ = ["Candidate", "EngineLatency", "Latency", "LatencyTable"]
 
 
 @dataclass(frozen=True)
@@ -43,36 +43,13 @@ class Latency(Protocol):
         """Cycles of one image."""
 
 
-@dataclass(frozen=True)
-class MultiplicationCount:
-    """Latency of an array that is always busy: elementwise products, those of partial tiles included.
-
-    Parameters
-    ----------
-    multipliers
-        Of the array.
-    wide_cost
-        What a multiplication of more than 8 bits costs, in those of 8 bits: 1 where a multiplier takes either.
-    """
-
-    multipliers: int = 36
-    wide_cost: float = 1.0
-
-    def cycles(self, geometry: ConvGeometry, candidate: Candidate) -> float:
-        """Cycles of one image."""
-        if candidate.tile_size is None:
-            return geometry.macs / self.multipliers
-        n = candidate.tile_size + geometry.kernel - 1
-        products = geometry.multiplications(n + 1 - geometry.effective_kernel)
-        return products * (self.wide_cost if candidate.bits > 8 else 1.0) / self.multipliers
-
-
 class EngineLatency:
     """Cycles on engines of this project, one for each tile size, by their cost model.
 
     All have the same multipliers, or the next fewer that make whole lanes, and memories that are not in the way; their
     lanes are split in the way that takes the fewest cycles for the network. Widths do not matter: a multiplier of 18
-    bits takes either. Strided layers run on the engine of the same n by their phases.
+    bits takes either. Strided layers run on the engine of the same n by their phases; with F(4,3), whose matrices are
+    balanced, as kernels of 3.
 
     Parameters
     ----------
@@ -119,8 +96,8 @@ class EngineLatency:
 def _engine(m: int, input_lanes: int, output_lanes: int) -> EngineConfig:
     return EngineConfig(
         tile_size=m,
-        # The points of n = 8 are not all integers, so that it has one kernel; it takes phases as kernels of 3.
-        kernels=(2, 3) if m in (2, 3, 4) else (3,),
+        # Other matrices than Toom-Cook's of integer points come with one kernel, which takes the phases, too.
+        kernels=(2, 3) if m in (2, 3) else (3,),
         profile=Exact() if m == 1 else Quantized.uniform(8),
         input_lanes=input_lanes,
         output_lanes=output_lanes,

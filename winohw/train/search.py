@@ -27,7 +27,7 @@ from winohw.train.shifts import Granularity
 
 __all__ = ["CANDIDATES", "Choice", "SearchRecipe", "SearchedConv", "chosen", "search"]
 
-#: Direct convolution, and F2, F4, F6 in 8 and 10 bits, by scales of a stage and of a tap.
+#: Direct convolution, and F2, F4 (balanced), F6 in 8 and 10 bits, by scales of a stage and of a tap.
 CANDIDATES = (
     Candidate(None),
     *(Candidate(m, bits, name) for m in (2, 4, 6) for bits in (8, 10) for name in ("stage", "tap")),
@@ -44,6 +44,7 @@ def candidate_conv(candidate: Candidate, shape: ConvShape, rectified: bool) -> Q
         tile_size=candidate.tile_size,
         granularity=Granularity(candidate.granularity),
         bits=(candidate.bits,) * 3,
+        balanced=candidate.tile_size == 4,
         rectified=rectified,
         quantize_input=False,
     )

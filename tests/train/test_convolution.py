@@ -4,8 +4,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from winohw.algorithm.toomcook import winograd  # noqa: E402
+from winohw.numerics.calibrate import calibrate  # noqa: E402
 from winohw.numerics.golden import GoldenModel  # noqa: E402
+from winohw.samples import cifar10_images, trained_resnet20  # noqa: E402
 from winohw.train.convolution import DirectConv2d, WinogradConv2d  # noqa: E402
+from winohw.train.data import to_pixels  # noqa: E402
+from winohw.train.integer import IntegerResNet  # noqa: E402
 from winohw.train.matrices import balanced  # noqa: E402
 from winohw.train.shifts import Granularity  # noqa: E402
 
@@ -104,16 +108,21 @@ def test_gradients_are_those_of_the_unquantized_layer(options):
 
 
 def test_balanced_matrices_are_exact_and_lose_less():
-    matrices = balanced(winograd(4, 3))
+    matrices = balanced(4, 3)
     assert matrices.is_exact()
-    errors = []
-    for chosen in (False, True):
-        conv, x = make({"tile_size": 4, "balanced": chosen})
-        layer, matrices, profile = conv.to_layer(*x.shape[2:])
-        pixels = pixels_of((x * 16 + 0.5).floor().clamp(-128, 127) / 16, 4)
-        difference = GoldenModel(matrices, profile).run(layer, pixels).astype(int) - layer.reference(pixels)
-        errors.append(np.square(difference).mean())
-    assert errors[1] < 0.7 * errors[0]
+    with np.load(cifar10_images()) as file:
+        pixels = to_pixels(file["images"][:2])
+    steps = IntegerResNet.load(trained_resnet20()).convolutions(pixels)
+    step = next(step for step in steps if step.conv.name == "s2b1c2")
+    errors = {}
+    for name, chosen in (("balanced", matrices), ("usual", winograd(4, 3))):
+        for per_tap in (False, True):
+            profile = calibrate(chosen, step.conv.layer, step.pixels_in, 8, per_tap=per_tap)
+            pixels = GoldenModel(chosen, profile).run(step.conv.layer, step.pixels_in)
+            errors[name, per_tap] = np.square(pixels.astype(int) - step.pixels_out).mean()
+    assert errors["balanced", True] < 0.4 * errors["usual", True]
+    assert errors["balanced", False] < 0.2 * errors["usual", False]
+    assert errors["balanced", False] < 0.5 * errors["usual", True]  # one scale a stage, and better than one a tap
 
 
 def test_flex_and_learned_scales_have_gradients():

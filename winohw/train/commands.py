@@ -72,7 +72,7 @@ def _arithmetic_options(command):
         click.option("--granularity", type=click.Choice(_GRANULARITIES), default="tap", help="Scales of each step."),
         click.option("--bits", nargs=3, type=int, default=(8, 8, 8), help="Widths of pixels, weights and products."),
         click.option("--learned-scales", is_flag=True, help="Learn the scales, too."),
-        click.option("--balanced", is_flag=True, help="Factors between G and Aᵀ that suit narrow products (F4)."),
+        click.option("--balanced", is_flag=True, help="Matrices that suit narrow steps (F4)."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -263,8 +263,7 @@ class WinogradConv2d(QuantizedConv2d):
         self.n = tile_size + kernel_size - 1
         self.effective_kernel = kernel_size if balanced else -(-kernel_size // stride)
         self.tile_size = self.n + 1 - self.effective_kernel
-        matrices = winograd(self.tile_size, self.effective_kernel)
-        initial = balanced_matrices(matrices) if balanced else matrices
+        initial = (balanced_matrices if balanced else winograd)(self.tile_size, self.effective_kernel)
         self.transforms = Transforms(initial, transforms == "flex", fraction_bits)
         self.bits = bits
         self.input_shift = ShiftTable(self.n, granularity, learned_scales)

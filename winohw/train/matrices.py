@@ -1,40 +1,51 @@
 """Transforms of the layers: Toom-Cook matrices as they are, or learned and rounded to dyadic rationals."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from winohw.algorithm.toomcook import Winograd
+from winohw.algorithm.toomcook import Winograd, parse_points, winograd
 from winohw.train.fake_quantization import round_through
 
 __all__ = ["Transforms", "balanced"]
 
-#: Factors of the rows of G, out of the columns of Aᵀ, by (m, r). Rounding M adds the same error at every tap, and Aᵀ
-#: multiplies it: of the six columns of F(4,3), whose factors are 6, 4, 4, 1, 1, 24, the first and the last do most of
-#: the harm. These were the best of 38 such sets on all convolutions of a ResNet-20 (`docs/accuracy.md`).
-_FACTORS = {(4, 3): (2, 1, 1, 1, 1, 3)}
+#: Points, and factors of the rows of Bᵀ and of G, by (m, r). The products of both go out of the columns of Aᵀ.
+_BALANCES = {(4, 3): ((0, 1, -1, "1/2", -2, None), (1, 1, 1, 2, 2, 1), (6, 2, 2, 1, 1, 6))}
 
 
-def balanced(matrices: Winograd) -> Winograd:
-    """Matrices of the same convolution that lose less when the products are narrowed to few bits.
+def balanced(tile_size: int, kernel_size: int) -> Winograd:
+    """Exact matrices that lose less than Toom-Cook's usual ones where all steps are narrowed to few bits.
+
+    Two things make them different. A negative reciprocal pair of points, 1/2 and -2, in place of ±2. And factors: a
+    rounded product has the same error at every tap, but each column of Aᵀ multiplies it by its own factor; what is
+    large there is better in G, and rows of Bᵀ and G of about one size need no scales of their own. All of it is in
+    constants of the hardware. `docs/accuracy.md` has the figures.
 
     Raises
     ------
     ValueError
-        If no better factors are known.
+        If none are known for these sizes.
     """
-    factors = _FACTORS.get((matrices.tile_size, matrices.kernel_size))
-    if factors is None or matrices.points is None:
-        raise ValueError(f"Balanced matrices are known for F(4×4, 3×3), not for {matrices}")
-    columns = np.array(factors)
+    if (tile_size, kernel_size) not in _BALANCES:
+        raise ValueError(
+            f"Balanced matrices are known for F(4×4, 3×3), not for F({tile_size}×{tile_size}, "
+            f"{kernel_size}×{kernel_size})"
+        )
+    points, on_pixels, on_weights = _BALANCES[tile_size, kernel_size]
+    start = winograd(tile_size, kernel_size, parse_points(points))
+    rows, columns = np.array(on_pixels), np.array(on_weights)
+    out = rows * columns
+    scale = math.lcm(*(int(f) // math.gcd(int(f), *column) for f, column in zip(out, start.at.T.tolist(), strict=True)))
     return Winograd(
-        matrices.tile_size,
-        matrices.kernel_size,
+        tile_size,
+        kernel_size,
         None,
-        matrices.bt,
-        matrices.g * columns[:, None],
-        matrices.at // columns,
-        matrices.divisor,
+        start.bt * rows[:, None],
+        start.g * columns[:, None],
+        start.at * scale // out,
+        start.divisor * scale,
     )
 
 

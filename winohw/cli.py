@@ -35,11 +35,12 @@ from winohw.samples import photograph
 from winohw.sim.compiled import Waveform, progress_bar
 from winohw.sim.photograph import Comparison, Runner, run_image
 from winohw.synth.board import find_board
+from winohw.synth.estimate import estimate
 from winohw.synth.flow import synthesize
 from winohw.synth.parts import find_part
 from winohw.synth.place import PlaceOptions
 from winohw.synth.progress import ConsoleProgress
-from winohw.synth.report import print_report, to_json
+from winohw.synth.report import print_report, resource_table, to_json
 from winohw.train.commands import train
 
 __all__ = ["main"]
@@ -457,6 +458,26 @@ def synth(
         click.echo(to_json(report))
     else:
         print_report(report, Console(highlight=False))
+
+
+@main.command("estimate")
+@click.argument("part")
+@engine_options
+@json_option
+@friendly
+def estimate_command(part: str, config: Callable[..., EngineConfig], as_json: bool) -> None:
+    """Estimate what an engine takes of PART (an ECP5 or iCE40), and its clock, without synthesis."""
+    result = estimate(config(family=find_part(part).family.gateware), part)
+    if as_json:
+        record = {"part": result.part.name, "frequency": result.frequency, "total": asdict(result.total)}
+        stages = {name: asdict(resources) for name, resources in result.stages.items()}
+        click.echo(json.dumps({**record, "stages": stages, "excess": result.excess}, indent=2))
+        return
+    console = Console(highlight=False)
+    console.print(resource_table(result.stages, result.total, result.part.capacity))
+    console.print(f"About {result.frequency:.0f} MHz.")
+    if result.excess:
+        console.print(f"[bold red]Does not fit: {', '.join(result.excess)}")
 
 
 main.add_command(boards)

@@ -38,7 +38,7 @@ from winohw.synth.synthesis import (
 )
 from winohw.synth.toolchain import Tool, ToolError, find_tool
 
-__all__ = ["Placer", "Progress", "StepEvent", "Steps", "build_folder", "synthesize", "timing_notes"]
+__all__ = ["Placer", "Progress", "StepEvent", "Steps", "build_folder", "component_of", "synthesize", "timing_notes"]
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def synthesize(
         raise ValueError(f"jobs must be at least 1, not {jobs!r}")
     if len(set(seeds)) != len(seeds):
         raise ValueError(f"seeds must differ from each other, not {list(seeds)!r}")
-    component, description = _component(design, part)
+    component, description = component_of(design, part)
     store = Cache()
     steps = Steps(3 + len(seeds), progress)
 
@@ -236,7 +236,7 @@ def synthesize(
     )
 
 
-def _component(design: wiring.Component | EngineConfig, part: Part) -> tuple[wiring.Component, str]:
+def component_of(design: wiring.Component | EngineConfig, part: Part) -> tuple[wiring.Component, str]:
     """The component to build, and its configuration in words."""
     if isinstance(design, EngineConfig):
         if design.family not in ("generic", part.family.gateware):

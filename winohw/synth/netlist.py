@@ -9,7 +9,7 @@ from typing import Any
 from winohw.synth.parts import Family, Part
 from winohw.synth.pins import COMPONENT, PINS
 
-__all__ = ["HEADINGS", "OWN", "WRAPPER", "Resources", "StageMap", "count_stages", "read_netlist", "stage_of"]
+__all__ = ["HEADINGS", "OWN", "WRAPPER", "Resources", "StageMap", "count_stages", "read_netlist", "stage_of", "stem"]
 
 #: Among stages, what the component holds beside its submodules, and the wrapper.
 OWN, WRAPPER = "(own)", "(pins)"
@@ -218,6 +218,11 @@ def stage_of(module: str) -> str:
     return ".".join(path[1:]) if path[:1] == [COMPONENT] and len(path) > 1 else OWN
 
 
+def stem(level: str) -> str:
+    """A level of a stage's path without the number at its end."""
+    return _INDEX.sub("", level)
+
+
 def _spread(stages: dict[str, str], neighbours: Mapping[str, Iterable[str]]) -> None:
     """Give cells without a stage the one that most of their neighbours in the component have, nearest first."""
     waiting = [name for name in neighbours if name not in stages]
@@ -242,7 +247,7 @@ def count_stages(types: Mapping[str, str], stages: StageMap, family: Family) -> 
     members: dict[str, set[str]] = {}
     for name, kind in types.items():
         levels = stages.cells[name].split(".")
-        stems = [_INDEX.sub("", level) for level in levels]
+        stems = [stem(level) for level in levels]
         for depth in range(1, len(levels) + 1):
             stage = ".".join(stems[:depth])
             cells.setdefault(stage, Counter())

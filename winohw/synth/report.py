@@ -3,7 +3,7 @@
 import json
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from rich.text import Text
 from winohw.synth.netlist import HEADINGS, OWN, WRAPPER, Resources
 from winohw.synth.place import Placement
 
-__all__ = ["Report", "StepTime", "ToolRecord", "from_json", "print_report", "to_json"]
+__all__ = ["Report", "StepTime", "ToolRecord", "from_json", "print_report", "resource_table", "to_json"]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _tables(report: Report, depth: int) -> Iterable[RenderableType]:
     yield Text(f"{report.component} on {device}", style="bold")
     if report.description:
         yield Text(report.description)
-    yield _resource_table(report, depth)
+    yield resource_table(report.by_stage(depth), report.total, report.capacity, report.wrapper)
     if report.placements:
         yield _seed_table(report)
     best = report.best
@@ -231,8 +231,11 @@ def _tables(report: Report, depth: int) -> Iterable[RenderableType]:
     yield Text(f"Digest: {report.digest}")
 
 
-def _resource_table(report: Report, depth: int) -> Table:
-    shown = [name for name in HEADINGS if report.capacity.get(name)]
+def resource_table(
+    stages: Mapping[str, Resources], total: Resources, part: Mapping[str, int], wrapper: Resources | None = None
+) -> Table:
+    """A table of what each stage takes, of the total, and of its share of what the part has."""
+    shown = [name for name in HEADINGS if part.get(name)]
     table = Table("stage", *(HEADINGS[name] for name in shown))
     for column in table.columns[1:]:
         column.justify = "right"
@@ -241,14 +244,13 @@ def _resource_table(report: Report, depth: int) -> Table:
         times = f" ×{resources.instances}" if resources.instances > 1 else ""
         table.add_row(f"{name}{times}", *(f"{getattr(resources, item):g}" for item in shown), **style)
 
-    stages = report.by_stage(depth)
     for name in sorted(stages, key=lambda name: (name == OWN, name)):
         row(name, stages[name])
     table.add_section()
-    row("total", report.total, style="bold")
-    shares = (f"{100 * getattr(report.total, item) / report.capacity[item]:.1f} %" for item in shown)
-    table.add_row("of the part", *shares)
-    row(f"{WRAPPER}, on top", report.wrapper)
+    row("total", total, style="bold")
+    table.add_row("of the part", *(f"{100 * getattr(total, item) / part[item]:.1f} %" for item in shown))
+    if wrapper is not None:
+        row(f"{WRAPPER}, on top", wrapper)
     return table
 
 

@@ -54,6 +54,10 @@ def test_overrides():
         (["build", "--board", "icebreaker", "--lanes", "1,2,3"], "--lanes must be one number or two"),
         (["build", "--board", "ulx3s-25f", "--fold", "4"], "fold must divide the input tile 6, not 4"),
         (["build", "--board", "icebreaker", "--frequency", "0.5"], "cannot be divided into 1000000 bits a second"),
+        (
+            ["build", "--board", "ulx3s-25f", "--tile", "4", "--fold", "1", "--lanes", "2"],
+            "72 multipliers (6x6 taps x 2 x 1 channels), exact does not fit ULX3S 25F: ",
+        ),
         (["program", "--board", "icesugar"], "openFPGALoader does not know iCESugar. The board shows up as a drive"),
         (["program", "--board", "ulx3s-25f"], "there is no bitstream build/ulx3s-25f/ulx3s-25f.bit; make it with: "),
         (["run", "--simulate"], "--simulate needs --board"),

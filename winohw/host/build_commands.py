@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from winohw.friendly import friendly, json_option
+from winohw.gateware.board_top import BoardTop
 from winohw.gateware.config import EngineConfig
 from winohw.numerics.formats import Exact, Narrowing, Quantized
 from winohw.synth.bitstream import Bitstream, build_bitstream, suffix_of
 from winohw.synth.board import Board, BoardError, board_names, find_board
+from winohw.synth.estimate import estimate
 from winohw.synth.progress import ConsoleProgress
 from winohw.synth.report import print_report, to_json
 from winohw.synth.toolchain import find_tool
@@ -125,6 +127,30 @@ def overridden(board: Board, changes: dict[str, Any]) -> Board:
     return replace(board, config=config, frequency=frequency)
 
 
+#: Share of the lookup tables that an estimate may be wrong by.
+_MARGIN = 0.15
+
+
+def check_estimate(board: Board, console: Console) -> None:
+    """Print what a board's design is going to take, before any synthesis.
+
+    Raises
+    ------
+    BoardError
+        It does not fit for certain: multipliers, block RAM or registers are too few, or the lookup tables by more than
+        an estimate may be wrong.
+    """
+    part = board.part
+    if part.family.gateware == "generic":
+        console.print(f"No estimate: there is none for {part.name}.")
+        return
+    found = estimate(BoardTop(board.capabilities, divisor=board.divisor), part)
+    console.print(f"Estimate: {found.total.words()}; {found.frequency:.0f} MHz")
+    certain = replace(found.total, luts=found.total.luts / (1 + _MARGIN))
+    if excess := certain.excess(part):
+        raise BoardError(f"{board.config.describe()} does not fit {board.title}: {', '.join(excess)}")
+
+
 @click.command()
 @click.option("--board", "name", required=True, help=_BOARD_HELP)
 @override_options
@@ -157,6 +183,8 @@ def build(
     console.print(
         f"{board.title}: {board.config.describe()}, {board.frequency:g} MHz, {board.effective_gops:.2f} effective GOPS"
     )
+    if any(value is not None for value in changes.values()):
+        check_estimate(board, console)
     with ConsoleProgress(console) as progress:
         result = build_bitstream(
             board,

@@ -38,14 +38,14 @@ def numbers(bits: int, shape: tuple[int, ...], seed: int) -> np.ndarray:
 def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[dict, np.ndarray, list[int]]:
     """Inputs in every cycle for groups of so many patches, as tight as the array allows.
 
-    Loads of a group begin in the cycle after ``swapped`` of the group before; its own swap comes in the cycle after the
-    last load, unless the group before it takes longer. Returns the inputs, the sums, and the cycles of the chunks.
+    Loads of a group begin in the cycle after the swap of the group before; its own swap comes in the cycle of the last
+    load, unless the group before it takes longer. Returns the inputs, the sums, and the cycles of the chunks.
     """
     rng = np.random.default_rng(seed)
     n, lanes = dut.input_tile, dut.input_lanes * dut.output_lanes
     kernels = numbers(dut.u_bits, (len(groups), lanes, n, n), seed)
     kernels[0] = signed_range(dut.u_bits)[0]
-    columns = {name: [] for name in ("i_valid", "i", "u_en", "u")}
+    columns = {name: [] for name in ("i_valid", "i", "u_coming", "u")}
     chunk_shape = (dut.input_lanes, n, dut.columns)
 
     def cycle(chunk=None, swap=False, kernel=None):
@@ -54,33 +54,38 @@ def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[d
         columns["i_valid"].append(chunk is not None)
         payload = (numbers(dut.v_bits, chunk_shape, junk), rng.integers(2)) if chunk is None else (chunk, swap)
         columns["i"].append(payload)
-        columns["u_en"].append(kernel is not None)
+        columns["u_coming"].append(kernel is not None)
         columns["u"].append(numbers(dut.u_bits, (n, n), junk) if kernel is None else kernel)
 
-    for kernel in kernels[0]:
+    cycle()
+    last_load = [None, *kernels[0]]
+    for kernel in last_load[1:-1]:
         cycle(kernel=kernel)
-    sums, at = [], []
+    sums, at, ready = [], [], last_load[-1]
     for group, patches in enumerate(groups):
         chunks = numbers(dut.v_bits, (patches * dut.fold, *chunk_shape), seed + group)
         if group == 0:
             chunks[0] = signed_range(dut.v_bits)[0]
         sums.append(dut.model(chunks, kernels[group]))
         waiting = list(kernels[group + 1]) if group + 1 < len(groups) else []
-        swapped = len(columns["i"]) + dut.swap_latency
 
-        def load(probability, waiting=waiting, swapped=swapped):
-            may = waiting and len(columns["i"]) > swapped and rng.random() < probability
-            return waiting.pop(0) if may else None
+        def load(probability, least, waiting=waiting):
+            return waiting.pop(0) if len(waiting) > least and rng.random() < probability else None
 
         for k, chunk in enumerate(chunks):
             while k and rng.random() < gap:
-                cycle(kernel=load(0.5))
+                cycle(kernel=load(0.5, 1))
             at.append(len(columns["i"]))
-            cycle(chunk, k == 0, load(1))
-        while waiting:
-            cycle(kernel=load(1))
+            if k == 0:
+                cycle(chunk, True, ready)
+            else:
+                cycle(chunk, False, load(1, 1))
+        while len(waiting) > 1:
+            cycle(kernel=load(1, 1))
+        ready = waiting[0] if waiting else None
     v, swap = zip(*columns["i"], strict=True)
     columns["i"] = {"v": np.array(v), "swap": np.array(swap)}
+    columns["u_coming"] = [*columns["u_coming"][1:], False]
     return (
         {name: beats if name == "i" else np.array(beats) for name, beats in columns.items()},
         np.concatenate(sums),
@@ -92,13 +97,10 @@ def check(dut: MacArray, groups: list[int], gap: float, simulate=run_stream) -> 
     """Compares every cycle of a run with the model; the sums."""
     inputs, sums, at = schedule(dut, groups, gap, seed=1)
     cycles = len(inputs["i_valid"]) + dut.latency
-    swaps = np.append(inputs["i_valid"] & (inputs["i"]["swap"] == 1), np.zeros(dut.latency))
-    swaps = np.roll(swaps, dut.swap_latency)
     inputs["i_valid"] = np.append(inputs["i_valid"], False)
-    result = simulate(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles, "swapped": cycles}).outputs
+    result = simulate(PlainPorts(dut), inputs, {"o": cycles, "o_valid": cycles}).outputs
     np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), np.array(at) + dut.latency)
     np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], sums)
-    np.testing.assert_array_equal(result["swapped"], swaps)
     return sums
 
 

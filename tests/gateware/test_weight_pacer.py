@@ -25,7 +25,7 @@ class Watched(wiring.Component):
                 m.d.comb += getattr(dut, name).eq(getattr(self, name))
             else:
                 wiring.connect(m, wiring.flipped(getattr(self, name)), getattr(dut, name))
-        m.d.comb += self.passed.eq(dut.o.valid & dut.o.ready)
+        m.d.comb += self.passed.eq(dut.o.valid)
         return m
 
 
@@ -76,10 +76,10 @@ def test_groups_shorter_than_the_delay():
     assert cycles.tolist() == [3, *(cycle + 6 for cycle in started)]
 
 
-def test_permissions_wait_for_rows_and_for_room():
+def test_permissions_wait_for_rows():
     started = [10, 12, 14, 16]
     for seed in range(6):
-        stalls = [Stalls(seed, 0.5), Stalls(seed, i=0.9), Stalls(seed, o=0.9)][seed % 3]
+        stalls = [Stalls(seed, i=0.5), Stalls(seed, i=0.9)][seed % 2]
         cycles = run({3: 3}, 3, 3, started, 15, stalls=stalls)
         allowed = [3] * 3 + [cycle + 3 for cycle in started for _ in range(3)]
         assert (cycles >= allowed).all()

@@ -8,13 +8,15 @@ __all__ = ["CreditQueue"]
 
 
 class CreditQueue(wiring.Component):
-    """First in, first out; the writer keeps count of the room.
+    """First in, first out; the writer keeps count of the room, and the reader may look at the first entry for long.
 
     The writer starts with ``depth`` credits, spends one on each entry that it sends on its way, and gets it back with
     ``freed``. So nothing that is in flight ever has to wait. The entries lie in LUT RAM (a few flip-flops each where
-    the family has none), with a register behind it that counts for nothing.
+    the family has none), with a register behind it that follows the read address in every cycle: ``pop`` reaches a
+    few counters and none of the data.
 
-    Latency: 2 cycles from ``i`` to ``o``. Throughput: an entry a cycle. Under backpressure entries wait here.
+    Latency: 2 cycles from ``i`` to ``o``, one to ``filled``. Throughput: an entry a cycle. Under backpressure entries
+    wait here.
 
     Parameters
     ----------
@@ -27,9 +29,14 @@ class CreditQueue(wiring.Component):
     -------
     i : In(stream.Signature(shape, always_ready=True))
         Entries that come without credit overwrite others.
-    o : Out(stream.Signature(shape))
+    filled : Out(1)
+        There is an entry; the next cycle has it at ``o``.
+    o : Out(shape)
+        What was the first entry in the cycle before.
+    pop : In(1)
+        While ``filled``: drops the first entry, of which ``o`` gives the successor two cycles later.
     freed : Out(1)
-        One credit goes back: 2 cycles after the entry came in, or later under backpressure.
+        One credit goes back: a cycle after ``pop``.
 
     Raises
     ------
@@ -47,7 +54,9 @@ class CreditQueue(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(shape, always_ready=True)),
-                "o": Out(stream.Signature(shape)),
+                "filled": Out(1),
+                "o": Out(shape),
+                "pop": In(1),
                 "freed": Out(1),
             }
         )
@@ -58,25 +67,24 @@ class CreditQueue(wiring.Component):
         m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
-        filled = Signal()  # level is not zero
-        leaves = Signal()
+        several = Signal()  # level is more than one
         front = Signal(len(payload), reset_less=True)
-
         m.d.comb += [
-            leaves.eq(filled & (~self.o.valid | self.o.ready)),
             write.en.eq(self.i.valid),
             write.data.eq(payload),
-            Value.cast(self.o.payload).eq(front),
+            Value.cast(self.o).eq(front),
         ]
+        next_level = Signal.like(level)
+        m.d.comb += next_level.eq(level + self.i.valid - self.pop)
         m.d.sync += [
-            level.eq(level + self.i.valid - leaves),
-            filled.eq(self.i.valid | (level > 1) | (filled & ~leaves)),
-            self.freed.eq(leaves),
+            level.eq(next_level),
+            several.eq(next_level > 1),
+            self.filled.eq(self.i.valid | several | (self.filled & ~self.pop)),
+            self.freed.eq(self.pop),
+            front.eq(read.data),
         ]
         with m.If(self.i.valid):
             m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(leaves):
-            m.d.sync += [read.addr.eq(read.addr + 1), front.eq(read.data), self.o.valid.eq(1)]
-        with m.Elif(self.o.ready):
-            m.d.sync += self.o.valid.eq(0)
+        with m.If(self.pop):
+            m.d.sync += read.addr.eq(read.addr + 1)
         return m

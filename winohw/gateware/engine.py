@@ -129,7 +129,7 @@ class Engine(wiring.Component):
             dimension_bits=count,
         )
         m.submodules.requantizer = requantizer = Requantizer(
-            config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier
+            config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier, slack=serializer.slack
         )
         m.submodules.weight_transform = weight_transform = (
             WeightTransform.of(config) if config.weights == "chip" else HostWeights(n=n, u_bits=config.u_bits)
@@ -153,8 +153,7 @@ class Engine(wiring.Component):
             dimension_bits=count,
         )
         # The first kernel of the next group shall be there in the cycle after the swap.
-        to_swap = to_array + mac_array.swap_latency
-        ideal = {r: to_swap + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+        ideal = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
         m.submodules.weight_pacer = weight_pacer = WeightPacer(
             row_bytes=config.weight_bytes,
             delays={r: max(1, delay) for r, delay in ideal.items()},
@@ -236,19 +235,10 @@ class Engine(wiring.Component):
         wiring.connect(m, weight_loader.rows, weight_pacer.i)
         wiring.connect(m, weight_pacer.o, weight_transform.i)
         m.d.comb += weight_pacer.started.eq(sequencer.started)
-        lanes = config.input_lanes * config.output_lanes
-        loaded = Signal(range(lanes + 1))
-        load = Signal()
         m.d.comb += [
-            weight_transform.o.ready.eq(loaded != lanes),
-            load.eq(weight_transform.o.valid & weight_transform.o.ready),
             mac_array.u.eq(weight_transform.o.payload),
-            mac_array.u_en.eq(load),
+            mac_array.u_coming.eq(weight_transform.coming),
         ]
-        with m.If(mac_array.swapped | start):
-            m.d.sync += loaded.eq(0)
-        with m.Elif(load):
-            m.d.sync += loaded.eq(loaded + 1)
 
         # --- from the accumulators to pixels -------------------------------------------------------------------------
         m.d.comb += [
@@ -256,7 +246,11 @@ class Engine(wiring.Component):
             output_transform.started.eq(drain_buffer.started),
         ]
         wiring.connect(m, drain_buffer.o, output_transform.i)
-        wiring.connect(m, output_transform.o, serializer.i)
+        m.d.comb += [
+            serializer.filled.eq(output_transform.filled),
+            serializer.i.eq(output_transform.o),
+            output_transform.pop.eq(serializer.pop),
+        ]
         wiring.connect(m, weight_loader.constants, serializer.constants)
         m.d.comb += [
             requantizer.i.valid.eq(serializer.o.valid),
@@ -308,13 +302,13 @@ class Engine(wiring.Component):
             m.d.comb += [
                 self.input_transform.valid.eq(mac_array.i.valid),
                 self.input_transform.payload.eq(mac_array.i.payload.v),
-                self.weight_transform.valid.eq(load),
+                self.weight_transform.valid.eq(weight_transform.o.valid),
                 self.weight_transform.payload.eq(weight_transform.o.payload),
                 self.product.valid.eq(accumulator.o.valid),
                 self.product.payload.eq(accumulator.o.payload),
-                self.output_transform.valid.eq(serializer.i.valid & serializer.i.ready),
-                self.output_transform.payload.eq(serializer.i.payload),
+                self.output_transform.payload.eq(output_transform.o),
             ]
+            m.d.sync += self.output_transform.valid.eq(output_transform.pop)
         return m
 
     @staticmethod

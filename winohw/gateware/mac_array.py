@@ -21,10 +21,11 @@ class MacArray(wiring.Component):
     exact, or modulo ``2**sum_bits`` if they are given fewer bits than that takes.
 
     Transformed weights wait in shadow registers, a chain through all lanes, while the multipliers use those before:
-    with ``u_en`` every lane passes its n×n weights on to the one before it, and ``u`` enters the last. After Pc Pk
+    in the cycle after ``u_coming`` every lane passes its n×n weights on to the one before it, and ``u`` enters the
+    last. After Pc Pk
     loads, the first load is in lane (k, c) = (0, 0), the second in (0, 1), the last in (Pk - 1, Pc - 1). A chunk with
-    ``swap`` makes the multipliers take over what the shadow registers hold; it may come in the cycle after the last
-    load. ``swapped`` tells that the next load may come in the cycle after.
+    ``swap`` makes the multipliers take over what the shadow registers hold; it may come in the cycle of the last load,
+    and the next load in the cycle after the chunk.
 
     For ``fold`` > 1 every multiplier rotates its ``fold`` weights through a ring.
 
@@ -61,15 +62,13 @@ class MacArray(wiring.Component):
         Multiplier cells.
     latency : int
         Cycles from a chunk to its sums.
-    swap_latency : int
-        Cycles from a chunk with ``swap`` to ``swapped``: 1 with a single lane, else 0.
 
     Members
     -------
     i : In(stream.Signature({v: [Pc][n][Q] signed(v_bits), swap: 1}, always_ready=True))
-    u_en : In(1)
+    u_coming : In(1)
+        Strobe, the next cycle has a kernel at ``u``.
     u : In([n][n] signed(u_bits))
-    swapped : Out(1)
     o : Out(stream.Signature([Pk][n][Q] signed(sum_bits), always_ready=True))
 
     Raises
@@ -115,15 +114,12 @@ class MacArray(wiring.Component):
         self.multipliers = input_lanes * output_lanes * input_tile * self.columns
         self.cells = -(-self.multipliers // products_per_cell(kind))
         self.latency = FanOut.latency + multiplier_latency(u_bits, kind) + registered_products + levels
-        # With several lanes the weights are registered on their way to the chain, as the control signals are.
-        self.swap_latency = FanOut.latency if input_lanes * output_lanes == 1 else 0
         chunk = _layout(v_bits, input_lanes, input_tile, self.columns)
         super().__init__(
             {
                 "i": In(stream.Signature(data.StructLayout({"v": chunk, "swap": 1}), always_ready=True)),
-                "u_en": In(1),
+                "u_coming": In(1),
                 "u": In(_layout(u_bits, input_tile, input_tile)),
-                "swapped": Out(1),
                 "o": Out(
                     stream.Signature(_layout(sum_bits, output_lanes, input_tile, self.columns), always_ready=True)
                 ),
@@ -154,11 +150,11 @@ class MacArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self.output_lanes * self.input_lanes
-        valid, swap, load, v, u = self._front(m)
+        valid, swap, load, v = self._front(m)
 
         shadow = [Signal(self.u.shape(), name=f"shadow{lane}", reset_less=True) for lane in range(lanes)]
         weights, enables = [], []
-        for lane, before in enumerate([*shadow[1:], u]):
+        for lane, before in enumerate([*shadow[1:], self.u]):
             for i in range(self.input_tile):
                 row = lane * self.input_tile + i
                 with m.If(load[row]):
@@ -195,25 +191,20 @@ class MacArray(wiring.Component):
         m.d.comb += self.o.valid.eq(on_the_way[-1])
         return m
 
-    def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View, data.View]:
-        """Control of every row of every lane (valid, swap and load), and what goes with it (v and u)."""
-        lanes = self.output_lanes * self.input_lanes
-        rows = lanes * self.input_tile
+    def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View]:
+        """Control of every row of every lane (valid, swap and load), and v that goes with valid and swap."""
+        rows = self.output_lanes * self.input_lanes * self.input_tile
         kind = "ecp5" if self.kind == "ecp5" else "generic"
         m.submodules.control = control = FanOut(2, rows, kind)
+        m.submodules.load = load = FanOut(1, rows, kind)
         v = Signal(self.i.payload.v.shape(), reset_less=True)
-        swap = self.i.valid & self.i.payload.swap
-        m.d.comb += control.i.eq(Cat(self.i.valid, swap))
+        m.d.comb += [
+            control.i.eq(Cat(self.i.valid, self.i.valid & self.i.payload.swap)),
+            load.i.eq(self.u_coming),
+        ]
         m.d.sync += v.eq(self.i.payload.v)
         valid, swaps = ([control.o[row][bit] for row in range(rows)] for bit in range(2))
-        if self.swap_latency:
-            m.d.comb += self.swapped.eq(swaps[0])
-            return valid, swaps, [self.u_en] * rows, v, self.u
-        m.submodules.load = load = FanOut(1, rows, kind)
-        u = Signal(self.u.shape(), reset_less=True)
-        m.d.comb += [load.i.eq(self.u_en), self.swapped.eq(swap)]
-        m.d.sync += u.eq(self.u)
-        return valid, swaps, list(load.o), v, u
+        return valid, swaps, list(load.o), v
 
     def _weight(self, m: Module, name: str, taps: list[Value], valid: Value, swap: Value) -> Value:
         """The weight that a multiplier takes next: of phase 0 from the shadow register, else from its ring."""

@@ -44,7 +44,7 @@ class OutputTransform(wiring.Component):
     of Y. With several kernels, a port tells which one is at work.
 
     The pipeline never stalls. A queue takes its rows, and ``room`` tells when there is room in it for one more tile;
-    the sender says with ``started`` that it has taken that room, before it sends the tile. ``room`` and ``o.valid``
+    the sender says with ``started`` that it has taken that room, before it sends the tile. ``room`` and ``filled``
     come from registers.
 
     Latency: ``latency`` cycles from a tile's last columns to its first row, more under backpressure. Throughput: a tile
@@ -86,8 +86,9 @@ class OutputTransform(wiring.Component):
         Whether one more tile may be started.
     started : In(1)
         Strobe, while ``room``: a tile will come.
-    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)))
-        ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are zero.
+    filled, o, pop : Out(1), Out(ArrayLayout(ArrayLayout(signed(32), largest m), lanes)), In(1)
+        The queue's exit, see :class:`CreditQueue`. ``[lane][column]``: rows 0 … m - 1 of a tile. Columns from m on are
+        zero.
     kernel : In(range(largest kernel size + 1))
         The kernel size at work; not looked at if there is only one. It may change only while no tile is in flight, and
         must stand in the cycle before the first column.
@@ -139,7 +140,9 @@ class OutputTransform(wiring.Component):
             "i": In(stream.Signature(self._pipeline.i.payload.shape(), always_ready=True)),
             "room": Out(1),
             "started": In(1),
-            "o": Out(stream.Signature(matrix_layout(signed(_RESULT_BITS), lanes, self.tile_sizes[-1]))),
+            "filled": Out(1),
+            "o": Out(matrix_layout(signed(_RESULT_BITS), lanes, self.tile_sizes[-1])),
+            "pop": In(1),
             "kernel": In(range(max(kernel.kernel_size for kernel in self.kernels) + 1)),
         }
         if narrowing is not None:
@@ -230,10 +233,10 @@ class OutputTransform(wiring.Component):
             pipeline.i.valid.eq(self.i.valid),
             queue.i.valid.eq(pipeline.o.valid),
             queue.i.payload.eq(pipeline.o.payload),
-            queue.o.ready.eq(self.o.ready),
-            self.o.valid.eq(queue.o.valid),
+            queue.pop.eq(self.pop),
+            self.filled.eq(queue.filled),
         ]
-        for row, narrow_row in zip(self.o.payload, queue.o.payload, strict=True):
+        for row, narrow_row in zip(self.o, queue.o, strict=True):
             m.d.comb += [pixel.eq(narrow_pixel) for pixel, narrow_pixel in zip(row, narrow_row, strict=True)]
 
         credits = Signal(range(self.queue_depth + 1), init=self.queue_depth)

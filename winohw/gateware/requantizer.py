@@ -37,8 +37,9 @@ class Requantizer(wiring.Component):
 
     Constants come with each beat and may differ from beat to beat. Lanes beyond ``count`` are computed like the others.
 
-    Latency: ``latency`` cycles from a beat in to the beat out. Throughput: a beat a cycle. The pipeline itself never
-    stalls: what a stalled output leaves in it collects in a queue, and ``i`` is ready as long as there is room.
+    Latency: ``latency`` cycles from a beat in to the beat out. Throughput: a beat a cycle. The pipeline never stalls:
+    what a stalled output leaves in it collects in a queue, and ``i`` is ready as long as there is room. ``i.ready``
+    comes from a register.
 
     Parameters
     ----------
@@ -49,13 +50,16 @@ class Requantizer(wiring.Component):
     multiplier : str
         Kind of the four 18-bit multipliers a lane, see :class:`~winohw.gateware.multiplier.Multiplier`. With
         ``ice40`` and ``ice40_dual`` they are made of LUTs. Not used by kind ``shift``.
+    slack : int
+        Beats for which there is still room when ``i.ready`` has gone low. A sender with so much slack need not look at
+        ``i.ready`` with every beat: what comes is taken.
 
     Attributes
     ----------
     latency : int
         Cycles from an accepted beat to its output, if nothing waits.
     depth : int
-        Beats that the requantizer takes before an output must leave.
+        Beats that the queue holds.
 
     Members
     -------
@@ -74,23 +78,26 @@ class Requantizer(wiring.Component):
     Source: see :mod:`winohw.numerics.requantize`.
     """
 
-    def __init__(self, lanes: int, kind: str = "tflite", multiplier: str = "generic"):
+    def __init__(self, lanes: int, kind: str = "tflite", multiplier: str = "generic", slack: int = 0):
         if lanes < 1:
             raise ValueError(f"Requantizer lanes must be 1 or more, not {lanes!r}")
         if kind not in KINDS:
             raise ValueError(f"Requantizer kind must be one of {', '.join(KINDS)}, not {kind!r}")
         if multiplier not in MULTIPLIERS:
             raise ValueError(f"Requantizer multiplier must be one of {', '.join(MULTIPLIERS)}, not {multiplier!r}")
+        if slack < 0:
+            raise ValueError(f"Requantizer slack must be 0 or more, not {slack!r}")
         self.lanes = lanes
         self.kind = kind
         self.multiplier = multiplier
+        self.slack = slack
         self._scaling = 0
         if kind == "tflite":
             self._scaling = _SHIFT_LEFT + Multiplier(18, 18, _PIECES[multiplier]).latency + _ADD_PIECES
         self._pipeline = _ADD_BIAS + self._scaling + _SHIFT_RIGHT + _ADD_ZERO_POINT + _CLAMP
         self.latency = self._pipeline + _QUEUE
-        # The room of a beat is free again one cycle after it left; the queue's memory has a power of two of words.
-        self.depth = (1 << self.latency.bit_length()) + 1
+        # The room of a beat is free again two cycles after it left; the queue's memory has a power of two of words.
+        self.depth = (1 << (self.latency + slack + 1).bit_length()) + 1
         count = range(lanes + 1)
         super().__init__(
             {
@@ -144,10 +151,11 @@ class Requantizer(wiring.Component):
 
         # Every beat under way has a place in the queue, so that the pipeline never has to wait.
         taken = Signal(range(self.depth + 1))
-        accepted, left = self.i.valid & self.i.ready, self.o.valid & self.o.ready
+        accepted = self.i.valid if self.slack else self.i.valid & self.i.ready
+        left = self.o.valid & self.o.ready
         has_room = Signal(init=1)  # one cycle old: the beat that is accepted now may not be counted yet
         m.d.comb += self.i.ready.eq(has_room)
-        m.d.sync += [taken.eq(taken + accepted - left), has_room.eq(taken < self.depth - 1)]
+        m.d.sync += [taken.eq(taken + accepted - left), has_room.eq(taken < self.depth - 1 - self.slack)]
         valid = Signal(self._pipeline)
         m.d.sync += valid.eq(Cat(accepted, valid))
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -24,9 +24,10 @@ class RowSerializer(wiring.Component):
     that lies inside the image and each of the channels that exist, in this order, the ceil(columns inside / lanes)
     beats of its pixels, left to right, with that channel's constants.
 
-    Latency: a cycle from a row to its first beat. Throughput: a beat a cycle, without a bubble; a row outside the
-    image, and each channel of a row that does not exist, take a cycle without a beat. Backpressure: waits for
-    `o.ready`, nothing is lost.
+    Latency: two cycles from the start of a row to its first beat. Throughput: a beat a cycle, without a bubble; a row
+    outside the image, and each channel of a row that does not exist, take a cycle without a beat. Backpressure: a row
+    is started only while `o.ready`, nothing is lost; but then its beats come without a pause, and the receiver must
+    have room for `slack` more when it is not ready any more.
 
     Parameters
     ----------
@@ -39,10 +40,19 @@ class RowSerializer(wiring.Component):
     dimension_bits : int
         Width of counts and sizes, 1 or more.
 
+    Attributes
+    ----------
+    slack : int
+        Beats.
+
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(ArrayLayout(signed(32), row_pixels), output_lanes)))
-        Rows, `[Pk][column]`; columns beyond the tile size are ignored.
+    filled : In(1)
+        There is a row; the next cycle has it at `i`.
+    i : In(ArrayLayout(ArrayLayout(signed(32), row_pixels), output_lanes))
+        The row, `[Pk][column]`, until two cycles after `pop`; columns beyond the tile size are ignored.
+    pop : Out(1)
+        Strobe, the row may go.
     constants : In(stream.Signature(ArrayLayout(constants_layout(), output_lanes)))
         Requantization constants of the Pk channels of a group, a beat for each group of each block.
     start : In(1)
@@ -77,11 +87,15 @@ class RowSerializer(wiring.Component):
         self.row_pixels = row_pixels
         self.lanes = lanes
         self.dimension_bits = count = dimension_bits
+        # Three beats are on their way to the receiver when a row starts that it has not counted yet.
+        self.slack = 3 + output_lanes * -(-row_pixels // lanes)
         self._positions = RowPositions(output_lanes=output_lanes, row_pixels=row_pixels, dimension_bits=dimension_bits)
         constants = constants_layout()
         super().__init__(
             {
-                "i": In(stream.Signature(data.ArrayLayout(data.ArrayLayout(signed(32), row_pixels), output_lanes))),
+                "filled": In(1),
+                "i": In(data.ArrayLayout(data.ArrayLayout(signed(32), row_pixels), output_lanes)),
+                "pop": Out(1),
                 "constants": In(stream.Signature(data.ArrayLayout(constants, output_lanes))),
                 "start": In(1),
                 "tile_size": In(range(row_pixels + 1)),
@@ -176,70 +190,117 @@ class RowSerializer(wiring.Component):
                 m.d.comb += getattr(positions, name).eq(getattr(self, name))
         position = positions.o.payload
 
-        held = Signal(data.ArrayLayout(data.ArrayLayout(signed(32), pixels), channels), reset_less=True)
-        constants = Signal(data.ArrayLayout(constants_layout(), channels), reset_less=True)
-        emitting = Signal()
-        columns, columns_left = Signal(range(pixels + 1)), Signal(range(pixels + 1))
-        columns_last, row_columns_last = Signal(), Signal()  # no more than a beat is left, of so many in a row
-        present = Signal(channels, init=1)  # of this channel and those after it
+        beats = -(-pixels // lanes)  # most of a channel
+
+        # The beat at work, from the cycle after the start of its row on.
+        running, last = Signal(), Signal()  # the row's last beat
+        beat, more = Signal(range(beats)), Signal(range(beats))  # number, and those of this channel that follow
+        beat_last = Signal()
         channel = Signal(channels, init=1)  # one hot
+        present = Signal(channels)  # of this channel and those after it
+        row_more = Signal(range(beats))  # of each channel of this row
+        columns, columns_left = Signal(range(pixels + 1)), Signal(range(pixels + 1))
         ending = Signal()  # this is the layer's last row inside the image
 
-        # --- the held row leaves: every flag here is a register ------------------------------------------------------
-        advance, row_done, next_channel = Signal(), Signal(), Signal()
-        final = present[0] if channels == 1 else present[0] & ~present[1]
+        # --- a row starts, with its position, and the first one of a group with its constants ------------------------
+        start, there = Signal(), Signal()
+        first = Signal()  # this row is the first of its group: its constants are taken now
+        position_more = Signal(range(beats))
+        for k in range(1, beats):
+            with m.If(position.columns > k * lanes):
+                m.d.comb += position_more.eq(k)
         m.d.comb += [
-            self.o.valid.eq(emitting & present[0]),
-            advance.eq(emitting & (~present[0] | self.o.ready)),
-            next_channel.eq(columns_last | ~present[0]),
-            row_done.eq(advance & next_channel & channel[-1]),
-            self.o.p.constants.eq(constants[0]),
-            self.o.p.count.eq(Mux(columns_last, columns_left, lanes)),
-            self.o.p.last.eq(ending & columns_last & final),
+            there.eq(positions.o.valid & (~position.first | (self.constants.valid & ~first))),
+            start.eq(self.filled & there & self.o.ready & (~running | last)),
+            positions.o.ready.eq(start),
+            self.constants.ready.eq(first),
+            self.idle.eq(positions.idle & ~running & ~self.o.valid),
         ]
-        m.d.comb += [self.o.p.acc[lane].eq(held[0][lane]) for lane in range(lanes)]
-        with m.If(advance):
-            m.d.sync += [
-                columns_left.eq(columns_left - lanes),
-                columns_last.eq(columns_left <= 2 * lanes),
-                held[0].as_value().eq(held[0].as_value() >> 32 * lanes),
-            ]
-            if channels > 1:
-                with m.If(next_channel):
-                    m.d.sync += [
-                        columns_left.eq(columns),
-                        columns_last.eq(row_columns_last),
-                        channel.eq(channel << 1),
-                        present.eq(present >> 1),
-                    ]
-                    m.d.sync += [held[k].eq(held[k + 1]) for k in range(channels - 1)]
-                    # The constants of all lanes come round for the next row, absent channels included.
-                    m.d.sync += [constants[k].eq(constants[(k + 1) % channels]) for k in range(channels)]
-            with m.If(row_done):
-                m.d.sync += emitting.eq(0)
+        m.d.sync += first.eq(start & position.first)
 
-        # --- the next row comes in, with its position, and the first one of a group with its constants ---------------
-        there, take = Signal(), Signal()
-        m.d.comb += [
-            there.eq(positions.o.valid & (~position.first | self.constants.valid)),
-            take.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq(there & (~emitting | row_done)),
-            positions.o.ready.eq(take),
-            self.constants.ready.eq(take & position.first),
-            self.idle.eq(positions.idle & ~emitting),
-        ]
-        with m.If(take):
+        # --- its beats: what comes next ------------------------------------------------------------------------------
+        next_more, next_channel, next_present = Signal.like(more), Signal.like(channel), Signal.like(present)
+        next_running, next_last = Signal(), Signal()
+        with m.If(start):
+            m.d.comb += [
+                next_running.eq(1),
+                next_more.eq(position_more),
+                next_channel.eq(1),
+                next_present.eq(Cat((position.columns != 0) & (k < position.channels) for k in range(channels))),
+            ]
             m.d.sync += [
-                held.eq(self.i.payload),
-                emitting.eq(position.columns != 0),
+                beat.eq(0),
+                row_more.eq(position_more),
                 columns.eq(position.columns),
                 columns_left.eq(position.columns),
-                columns_last.eq(position.columns <= lanes),
-                row_columns_last.eq(position.columns <= lanes),
-                present.eq(Cat(k < position.channels for k in range(channels))),
-                channel.eq(1),
                 ending.eq(position.last),
             ]
-            with m.If(position.first):
-                m.d.sync += constants.eq(self.constants.payload)
+        with m.Elif(beat_last):
+            m.d.comb += [
+                next_running.eq(running & ~last),
+                next_more.eq(Mux(next_present[0], row_more, 0)),
+                next_channel.eq(channel << 1),
+                next_present.eq(present >> 1),
+            ]
+            m.d.sync += [beat.eq(0), columns_left.eq(columns)]
+        with m.Else():
+            m.d.comb += [
+                next_running.eq(running),
+                next_more.eq(more - 1),
+                next_channel.eq(channel),
+                next_present.eq(present),
+            ]
+            m.d.sync += [beat.eq(beat + 1), columns_left.eq(columns_left - lanes)]
+        outside = start & (position.columns == 0)
+        is_outside = Signal()
+        m.d.comb += [
+            next_last.eq(outside | ((next_more == 0) & next_channel[-1])),
+            # The row stays for one more cycle.
+            self.pop.eq(next_running & next_last),
+        ]
+        m.d.sync += [
+            running.eq(next_running),
+            is_outside.eq(outside),
+            last.eq(next_last),
+            more.eq(next_more),
+            beat_last.eq(next_more == 0),
+            channel.eq(next_channel),
+            present.eq(next_present),
+        ]
+
+        # --- and out of registers ------------------------------------------------------------------------------------
+        acc = Signal(data.ArrayLayout(signed(32), lanes))
+        constants = Signal(data.ArrayLayout(constants_layout(), channels), reset_less=True)
+        turn = Signal()
+        with m.Switch(Cat(beat, channel)):
+            for k in range(channels):
+                for b in range(beats):
+                    with m.Case(Cat(Const(b, len(beat)), Const(1 << k, channels))):
+                        m.d.comb += [
+                            acc[lane].eq(self.i[k][b * lanes + lane]) for lane in range(min(lanes, pixels - b * lanes))
+                        ]
+        final = present[0] if channels == 1 else present[0] & ~present[1]
+        count, last_out = Signal(range(lanes + 1)), Signal()
+        held = Signal(acc.shape(), reset_less=True)
+        valid = Signal()
+        m.d.sync += [
+            held.eq(acc),
+            valid.eq(running & present[0]),
+            count.eq(Mux(beat_last, columns_left, lanes)),
+            last_out.eq(ending & beat_last & final),
+            turn.eq(running & beat_last & ~is_outside),
+        ]
+        m.d.comb += [
+            self.o.valid.eq(valid),
+            self.o.p.acc.eq(held),
+            self.o.p.constants.eq(constants[0]),
+            self.o.p.count.eq(count),
+            self.o.p.last.eq(last_out),
+        ]
+        with m.If(first):
+            m.d.sync += constants.eq(self.constants.payload)
+        if channels > 1:
+            # The constants of all lanes come round for the next row, absent channels included.
+            with m.Elif(turn):
+                m.d.sync += [constants[k].eq(constants[(k + 1) % channels]) for k in range(channels)]
         return m

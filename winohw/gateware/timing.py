@@ -86,8 +86,7 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     output_transform = OutputTransform.of(config, drain_buffer.latency)
     requantizer = Requantizer(config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier)
     to_array = Sequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
-    to_swap = to_array + mac_array.swap_latency
-    pace = {r: to_swap + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+    pace = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
     return EngineTiming(
         to_array=to_array,
         to_drain=to_array + mac_array.latency + Accumulator.latency,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from amaranth import Module, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -21,8 +21,8 @@ class WeightPacer(wiring.Component):
     has started a group; its first kernel then arrives in the very cycle after the swap. The rows of a layer's first
     group pass at once.
 
-    Latency: 0. Throughput: a row a cycle. Backpressure: rows wait for `o.ready`, nothing is lost; a permission that
-    comes meanwhile is kept.
+    Latency: 0. Throughput: a row a cycle. Rows that are permitted leave at once, and `i.ready` comes from a register; a
+    permission that finds no row is kept.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class WeightPacer(wiring.Component):
     Members
     -------
     i, o : stream.Signature(ArrayLayout(signed(8), row_bytes))
-        Kernel rows.
+        Kernel rows; `o` is always ready.
     start : In(1)
         Begins a layer whose values stand at the inputs below; what an earlier one was permitted is void.
     kernel : In(range(largest kernel size + 1))
@@ -61,11 +61,11 @@ class WeightPacer(wiring.Component):
         self.row_bytes = row_bytes
         self.delays = dict(delays)
         self.most_rows = most_rows
-        rows = stream.Signature(data.ArrayLayout(signed(8), row_bytes))
+        row = data.ArrayLayout(signed(8), row_bytes)
         super().__init__(
             {
-                "i": In(rows),
-                "o": Out(rows),
+                "i": In(stream.Signature(row)),
+                "o": Out(stream.Signature(row, always_ready=True)),
                 "start": In(1),
                 "kernel": In(range(max(delays) + 1)),
                 "group_rows": In(range(most_rows + 1)),
@@ -93,19 +93,16 @@ class WeightPacer(wiring.Component):
                     with m.Case(kernel):
                         m.d.comb += permit.eq(line[delay - 1])
 
-        passed = Signal()
-        open_ = Signal()
+        passed, is_open = Signal(), Signal()  # `is_open`: something is allowed
         m.d.comb += [
-            passed.eq(self.o.valid & self.o.ready),
-            open_.eq(allowed != 0),
+            passed.eq(self.i.valid & is_open),
             self.o.payload.eq(self.i.payload),
-            self.o.valid.eq(self.i.valid & open_),
-            self.i.ready.eq(self.o.ready & open_),
+            self.o.valid.eq(passed),
+            self.i.ready.eq(is_open),
         ]
+        left = Signal.like(allowed)
+        m.d.comb += left.eq(Mux(permit, allowed + self.group_rows, allowed) - passed)
+        m.d.sync += [allowed.eq(left), is_open.eq(left != 0)]
         with m.If(self.start):
-            m.d.sync += [allowed.eq(self.group_rows), line[1:].eq(0)]
-        with m.Elif(permit):
-            m.d.sync += allowed.eq(allowed + self.group_rows - passed)
-        with m.Else():
-            m.d.sync += allowed.eq(allowed - passed)
+            m.d.sync += [allowed.eq(self.group_rows), is_open.eq(1), line[1:].eq(0)]
         return m

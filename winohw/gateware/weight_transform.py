@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from winohw.algorithm.modular import wrap
 from winohw.algorithm.toomcook import Winograd
 from winohw.gateware.linear import LinearNetwork
 from winohw.gateware.narrow import Narrow
-from winohw.gateware.pipeline import matrix_layout
+from winohw.gateware.pipeline import delayed, matrix_layout
 from winohw.numerics.formats import Narrowing
 from winohw.numerics.golden import transform
 
@@ -38,10 +38,7 @@ class WeightTransform(wiring.Component):
     and coefficients beyond the size are taken as zero; the point at infinity takes the kernel's last coefficient, and
     the last row.
 
-    Backpressure: while a finished U waits, the next kernel is collected, then ``i.ready`` falls.
-
-    Latency: ``latency`` cycles from a kernel's last row to U, more under backpressure. Throughput: a row a cycle, a
-    kernel each ``interval`` cycles at most.
+    Latency: ``latency`` cycles from a kernel's last row to U. Throughput: a row a cycle. It never stalls.
 
     Parameters
     ----------
@@ -58,7 +55,7 @@ class WeightTransform(wiring.Component):
     Attributes
     ----------
     interval : int
-        Cycles that the columns of a kernel take: n / columns. Its rows may take longer.
+        Cycles that the columns of a kernel take: n / columns. Its rows take no less.
     u_bits : int
         Width of an entry of U.
     latency : int
@@ -66,10 +63,12 @@ class WeightTransform(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(signed(8), largest kernel size)))
+    i : In(stream.Signature(ArrayLayout(signed(8), largest kernel size), always_ready=True))
         A row of a kernel, row 0 first. Columns beyond the kernel size are not looked at.
-    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(u_bits), n), n)))
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(u_bits), n), n), always_ready=True))
         U, ``[row][column]``.
+    coming : Out(1)
+        Strobe, a cycle before ``o.valid``.
     kernel : In(range(largest kernel size + 1))
         The kernel size at work; not looked at if there is only one. It may change only while no kernel is inside.
     shift : In(ArrayLayout(ArrayLayout(range(max_shift + 1), n), n))
@@ -78,8 +77,8 @@ class WeightTransform(wiring.Component):
     Raises
     ------
     ValueError
-        If there is no kernel, the kernels do not share n and the powers of their points, or ``columns`` does not
-        divide n.
+        If there is no kernel, the kernels do not share n and the powers of their points, ``columns`` does not divide
+        n, or a kernel's columns would take longer than its rows.
     """
 
     def __init__(
@@ -102,6 +101,10 @@ class WeightTransform(wiring.Component):
         self.max_shift = max_shift if max_shift is not None or narrowing is None else narrowing.max_shift
         self.columns = columns
         self.interval = n // columns
+        if self.interval > self._sizes[0]:
+            raise ValueError(
+                f"{columns!r} columns a cycle take {self.interval} cycles, more than {self._sizes[0]} rows of a kernel"
+            )
 
         self._row = LinearNetwork(matrix, [_INT8] * matrix.shape[1])
         ranges = self._row.output_ranges
@@ -116,13 +119,16 @@ class WeightTransform(wiring.Component):
             options = {"saturate": narrowing.saturate, "static_shift": self.interval == 1}
             self._narrows = [[Narrow(*arguments, **options) for _ in range(columns)] for _ in range(n)]
         self._tail = self._narrows[0][0].latency if self._narrows else 0
-        self.latency = self._row.latency + 1 + self._column_latency + self._tail
+        # Where there is nothing to compute, a register makes it possible to tell what is coming.
+        self._idle_stage = int(self._column_latency + self._tail == 0)
+        self.latency = self._row.latency + 1 + self._column_latency + self._tail + self._idle_stage
         if self.interval > 1:
             self.latency += self.interval
 
         members = {
-            "i": In(stream.Signature(data.ArrayLayout(signed(8), self._sizes[-1]))),
-            "o": Out(stream.Signature(matrix_layout(signed(self.u_bits), n, n))),
+            "i": In(stream.Signature(data.ArrayLayout(signed(8), self._sizes[-1]), always_ready=True)),
+            "o": Out(stream.Signature(matrix_layout(signed(self.u_bits), n, n), always_ready=True)),
+            "coming": Out(1),
             "kernel": In(range(self._sizes[-1] + 1)),
         }
         if narrowing is not None:
@@ -154,18 +160,17 @@ class WeightTransform(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Two parts that stop on their own: rows are collected until a kernel is complete, columns until U is taken.
-        rows_enable, columns_enable, full, launch = Signal(), Signal(), Signal(), Signal()
-        source = self._collect(m, rows_enable, full, launch)
-        columns, flags, phase = self._transform_columns(m, source, columns_enable, full, launch)
-        groups = self._narrow(m, columns, columns_enable, phase)
-        flags = _held_delay(m, columns_enable, flags, self._column_latency + self._tail, "flags")
-        m.d.comb += [
-            self.o.valid.eq(flags.all()),
-            columns_enable.eq(~self.o.valid | self.o.ready),
-            rows_enable.eq(~full | launch),
-            self.i.ready.eq(rows_enable),
+        full = Signal()
+        source = self._collect(m, full)
+        columns, flags, phase = self._transform_columns(m, source, full)
+        groups = [
+            [delayed(m, entry, self._idle_stage, name=f"entry{i}_{a}", reset_less=True) for a, entry in enumerate(row)]
+            for i, row in enumerate(self._narrow(m, columns, phase))
         ]
+        # Whether a group stands at the end of the networks, and is a kernel's last one.
+        before = delayed(m, flags, self._column_latency + self._tail + self._idle_stage - 1, name="flags")
+        flags = delayed(m, before, 1, name="flags_last")
+        m.d.comb += [self.coming.eq(before.all()), self.o.valid.eq(flags.all())]
         # The groups of columns before the last one move up as the next ones come.
         held = [
             [Signal(signed(self.u_bits), name=f"u{i}_{j}", reset_less=True) for j in range(self._n - self.columns)]
@@ -174,12 +179,15 @@ class WeightTransform(wiring.Component):
         for i, row in enumerate(held):
             row = row + groups[i]
             m.d.comb += [entry.eq(column) for entry, column in zip(self.o.payload[i], row, strict=True)]
-            with m.If(columns_enable & flags[0]):
+            with m.If(flags[0]):
                 m.d.sync += [column.eq(row[j + self.columns]) for j, column in enumerate(held[i])]
         return m
 
-    def _collect(self, m: Module, enable: Signal, full: Signal, launch: Signal) -> list[data.View]:
-        """Rows of g Gᵀ of a whole kernel, zeros for those it does not have, then once more the last one (if needed)."""
+    def _collect(self, m: Module, full: Signal) -> list[data.View]:
+        """Rows of g Gᵀ of a whole kernel, zeros for those it does not have, then once more the last one (if needed).
+
+        `full` is set in the first cycle in which they are there.
+        """
         most, several = self._sizes[-1], len(self._sizes) > 1
         size = self.kernel if several else Const(most)
         coefficients = list(self.i.payload)
@@ -192,77 +200,71 @@ class WeightTransform(wiring.Component):
             for k in range(self._sizes[0], most):
                 coefficients[k] = Mux(size > k, coefficients[k], 0)
             coefficients.append(final)
-        m.submodules.row = EnableInserter(enable)(self._row)
+        m.submodules.row = self._row
         m.d.comb += [entry.eq(coefficient) for entry, coefficient in zip(self._row.i, coefficients, strict=True)]
 
         index = Signal(range(most))
         complete = index == size - 1
-        with m.If(enable & self.i.valid):
+        with m.If(self.i.valid):
             m.d.sync += index.eq(Mux(complete, 0, index + 1))
         flags = Cat(self.i.valid, complete, index)
-        flags = _held_delay(m, enable, flags, self._row.latency, "row_flags")
+        flags = delayed(m, flags, self._row.latency, name="row_flags")
         valid, complete, index = flags[0], flags[1], flags[2:]
 
         rows = [Signal(self._row.o.shape(), name=f"row{k}", reset_less=True) for k in range(most)]
-        with m.If(enable & valid):
+        with m.If(valid):
             for k, row in enumerate(rows):
                 with m.If(index == k):
                     m.d.sync += row.eq(self._row.o)
                 if k >= self._sizes[0]:
                     with m.Elif(index == 0):
                         m.d.sync += row.as_value().eq(0)
-        with m.If(enable & valid & complete):
-            m.d.sync += full.eq(1)
-        with m.Elif(launch):
-            m.d.sync += full.eq(0)
+        m.d.sync += full.eq(valid & complete)
         if several:
             rows.append(Signal(self._row.o.shape(), name="last_row", reset_less=True))
-            with m.If(enable & valid):
+            with m.If(valid):
                 m.d.sync += rows[-1].eq(self._row.o)
         return rows
 
     def _transform_columns(
-        self, m: Module, source: list[data.View], enable: Signal, full: Signal, launch: Signal
+        self, m: Module, source: list[data.View], full: Signal
     ) -> tuple[list[data.View], Value, Value]:
         """Groups of columns of U before narrowing; whether a group enters and is a kernel's last one, and which."""
         # Whether there is a group at the networks, whether more of the kernel follow, and which group it is.
         valid, more, phase = Signal(), Signal(), Signal(range(self.interval))
-        m.d.comb += launch.eq(full & enable & ~more)
         if self.interval == 1:
             m.d.comb += valid.eq(full)
         else:
-            with m.If(enable):
-                m.d.sync += [
-                    valid.eq(full | more),
-                    more.eq(Mux(more, phase != self.interval - 2, full)),
-                    phase.eq(Mux(more, phase + 1, 0)),
-                ]
+            m.d.sync += [
+                valid.eq(full | more),
+                more.eq(Mux(more, phase != self.interval - 2, full)),
+                phase.eq(Mux(more, phase + 1, 0)),
+            ]
             work = [Signal(row.shape(), name=f"work{k}", reset_less=True) for k, row in enumerate(source)]
             step = self.columns * self._row.output_bits
-            with m.If(enable):
-                m.d.sync += [
-                    row.as_value().eq(Mux(more, row.as_value() >> step, fresh.as_value()))
-                    for row, fresh in zip(work, source, strict=True)
-                ]
+            m.d.sync += [
+                row.as_value().eq(Mux(more, row.as_value() >> step, fresh.as_value()))
+                for row, fresh in zip(work, source, strict=True)
+            ]
             source = work
         for a, network in enumerate(self._columns):
-            m.submodules[f"column{a}"] = EnableInserter(enable)(network)
+            m.submodules[f"column{a}"] = network
             m.d.comb += [entry.eq(row[a]) for entry, row in zip(network.i, source, strict=True)]
         return [network.o for network in self._columns], Cat(valid, ~more), phase
 
-    def _narrow(self, m: Module, columns: list[data.View], enable: Signal, phase: Value) -> list[list[Value]]:
+    def _narrow(self, m: Module, columns: list[data.View], phase: Value) -> list[list[Value]]:
         """The group of columns ``[row][column in group]`` as it leaves."""
         if not self._narrows:
             return [[column[i] for column in columns] for i in range(self._n)]
         # The shifts of a group are fetched a cycle ahead, if there is one.
         ahead = min(self._column_latency, 1)
-        phase = _held_delay(m, enable, phase, self._column_latency - ahead, "phase")
+        phase = delayed(m, phase, self._column_latency - ahead, name="phase")
         for i, units in enumerate(self._narrows):
             for a, unit in enumerate(units):
-                m.submodules[f"narrow{i}_{a}"] = EnableInserter(enable)(unit)
+                m.submodules[f"narrow{i}_{a}"] = unit
                 shift = Array(list(self.shift[i])[a :: self.columns])[phase]
                 if self.interval > 1:
-                    shift = _held_delay(m, enable, shift, ahead, f"shift{i}_{a}")
+                    shift = delayed(m, shift, ahead, name=f"shift{i}_{a}")
                 m.d.comb += [unit.i.eq(columns[a][i]), unit.shift.eq(shift)]
         return [[unit.o for unit in units] for units in self._narrows]
 
@@ -270,9 +272,7 @@ class WeightTransform(wiring.Component):
 class HostWeights(wiring.Component):
     """Puts together U, which the host has transformed, from its rows.
 
-    Backpressure: while a U waits, ``i.ready`` is low; ``i.ready`` depends on ``o.ready`` in the same cycle.
-
-    Latency: ``latency`` from the last row to U. Throughput: a row a cycle.
+    Latency: ``latency`` from the last row to U. Throughput: a row a cycle. It never stalls.
 
     Parameters
     ----------
@@ -290,11 +290,13 @@ class HostWeights(wiring.Component):
 
     Members
     -------
-    i : In(stream.Signature(ArrayLayout(signed(8), n * u_bytes)))
+    i : In(stream.Signature(ArrayLayout(signed(8), n * u_bytes), always_ready=True))
         A row of U, row 0 first: its entries as two's-complement numbers, little-endian, of which the ``u_bits`` lowest
         bits count.
-    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(u_bits), n), n)))
+    o : Out(stream.Signature(ArrayLayout(ArrayLayout(signed(u_bits), n), n), always_ready=True))
         U, ``[row][column]``.
+    coming : Out(1)
+        Strobe, a cycle before ``o.valid``.
 
     Raises
     ------
@@ -314,8 +316,9 @@ class HostWeights(wiring.Component):
         self.u_bytes = next(size for size in (1, 2, 4) if u_bits <= 8 * size)
         super().__init__(
             {
-                "i": In(stream.Signature(data.ArrayLayout(signed(8), n * self.u_bytes))),
-                "o": Out(stream.Signature(matrix_layout(signed(u_bits), n, n))),
+                "i": In(stream.Signature(data.ArrayLayout(signed(8), n * self.u_bytes), always_ready=True)),
+                "o": Out(stream.Signature(matrix_layout(signed(u_bits), n, n), always_ready=True)),
+                "coming": Out(1),
             }
         )
 
@@ -327,22 +330,19 @@ class HostWeights(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         rows = [Signal(self.o.payload[0].shape(), name=f"row{k}", reset_less=True) for k in range(self.n)]
-        left = Signal(range(self.n + 1), init=self.n)
+        left = Signal(range(self.n), init=self.n - 1)
         m.d.comb += [
-            self.o.valid.eq(left == 0),
-            self.i.ready.eq(~self.o.valid | self.o.ready),
+            self.coming.eq(self.i.valid & (left == 0)),
             *(entry.eq(row) for entry, row in zip(self.o.payload, rows, strict=True)),
         ]
+        m.d.sync += self.o.valid.eq(self.coming)
         coming = Cat(
             Cat(self.i.payload[self.u_bytes * j :][k] for k in range(self.u_bytes))[: self.u_bits]
             for j in range(self.n)
         )
-        with m.If(self.i.valid & self.i.ready):
+        with m.If(self.i.valid):
             m.d.sync += [row.as_value().eq(later) for row, later in zip(rows, [*rows[1:], coming], strict=True)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += left.eq(self.n - self.i.valid)
-        with m.Elif(self.i.valid & ~self.o.valid):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += left.eq(Mux(left == 0, self.n - 1, left - 1))
         return m
 
 
@@ -373,16 +373,6 @@ def _shared_matrix(kernels: tuple[Winograd, ...]) -> NDArray[np.int64]:
         if not np.array_equal(kernel.g, wanted):
             raise ValueError(f"The kernels {names} share no weight transform: their points are not the same integers")
     return shared
-
-
-def _held_delay(m: Module, enable: Value, value: Value, cycles: int, name: str) -> Value:
-    """The value as it was some enabled cycles before; zero at first."""
-    for cycle in range(cycles):
-        later = Signal(len(value), name=f"{name}{cycle}")
-        with m.If(enable):
-            m.d.sync += later.eq(value)
-        value = later
-    return value
 
 
 def _union(ranges: tuple[tuple[int, int], ...]) -> tuple[int, int]:

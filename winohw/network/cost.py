@@ -280,10 +280,9 @@ class _Drain:
         # Rows that left the queue; the oldest of them must have done so before a tile is started.
         room = max(1, timing.queue_depth + 1 - job.tile_size - timing.queue_margin)
         self.left: deque[int] = deque([-_HORIZON] * (room + job.tile_size), room + job.tile_size)
-        self.row_taken = -_HORIZON
+        self.start = -_HORIZON  # of the last row in the serializer
         self.absent = 0  # output lanes without a channel
-        self.emission = 0  # cycles of the last row in the serializer
-        self.serializer = 0  # when it is ready for the next row
+        self.emission = 0  # its cycles
         self.offered, self.taken = 0, -_HORIZON  # the constants of a group
         self.last_pixel = 0
 
@@ -347,30 +346,28 @@ class _Drain:
         timing = self.timing
         now = self.started + timing.drain_latency + timing.tile_beats - 1 + timing.output_latency
         for columns in tile:
-            leave = max(now + 1, self.row_taken, self.left[-1] + 1)
-            self.left.append(leave)
-            self.row_taken = max(leave + 1, self.serializer, self.offered)
-            if self.taken is None:
-                self.taken = self.row_taken
             now += 1
-            self.emission = cycles[columns]
-            self.serializer = self.row_taken + max(1, self.emission)
+            self.start = max(now, self.start + self.emission, self.offered)
+            if self.taken is None:
+                self.taken = self.start + 1
+            self.emission = max(1, cycles[columns])
+            self.left.append(self.start + self.emission - 1)
             if columns:
-                self.last_pixel = self.row_taken + self.emission - self.absent
+                self.last_pixel = self.start + 1 + self.emission - self.absent
 
     def finished(self) -> int:
         """When the last pixel has left and the serializer is idle."""
-        return max(self.last_pixel + self.timing.requantizer + 1, self.row_taken + 1 + self.emission)
+        return max(self.last_pixel + self.timing.requantizer + 1, self.start + self.emission + 2)
 
     # --- repetition ----------------------------------------------------------------------------------------------
     def state(self, now: int) -> tuple[int, ...]:
         """Times before `now`."""
-        times = (self.started, self.row_taken, self.serializer, self.taken, *self.drained, *self.left)
+        times = (self.started, self.start + self.emission, self.taken, *self.drained, *self.left)
         return tuple(max(time - now, -_HORIZON) for time in times)
 
     def shift(self, cycles: int) -> None:
         """Move everything later."""
-        for name in ("started", "row_taken", "serializer", "taken", "last_pixel"):
+        for name in ("started", "start", "taken", "last_pixel"):
             setattr(self, name, getattr(self, name) + cycles)
         for times in (self.drained, self.left):
             times.extend([time + cycles for time in times])

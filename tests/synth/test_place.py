@@ -10,9 +10,11 @@ from winohw.synth.place import (
     PlaceOptions,
     Segment,
     activity,
+    constraints_file,
     place_command,
     place_key,
     read_report,
+    routed_file,
     write_inputs,
 )
 from winohw.synth.toolchain import Tool
@@ -146,7 +148,40 @@ def test_router(part, cells, router, wanted):
     assert (command[command.index("--router") + 1] if "--router" in command else None) == wanted
 
 
+@pytest.mark.parametrize(
+    ("part", "cells", "placer", "wanted"),
+    [
+        ("LFE5U-25F", 3999, "auto", None),
+        ("LFE5U-25F", 4000, "auto", "static"),
+        ("LFE5U-25F", 4000, "heap", "heap"),
+        ("iCE40UP5K", 5000, "auto", None),
+        ("GW2A-18", 5000, "static", "static"),
+    ],
+)
+def test_placer(part, cells, placer, wanted):
+    command = place_command(find_part(part), 1, 100, cells, PlaceOptions(placer=placer))
+    assert (command[command.index("--placer") + 1] if "--placer" in command else None) == wanted
+
+
+@pytest.mark.parametrize(
+    ("part", "wanted", "constraints", "routed"),
+    [
+        ("LFE5U-25F", "--lpf top.lpf --textcfg routed_2.config", "top.lpf", "routed_2.config"),
+        ("iCE40UP5K", "--pcf top.pcf --asc routed_2.asc", "top.pcf", "routed_2.asc"),
+        ("GW1NR-9", "--vopt cst=top.cst --write routed_2.json", "top.cst", "routed_2.json"),
+    ],
+)
+def test_command_of_a_board(part, wanted, constraints, routed):
+    part = find_part(part)
+    command = " ".join(place_command(part, 2, 50, 100, PlaceOptions(), board=True))
+    assert wanted in command
+    assert "unconstrained" not in command
+    assert (constraints_file(part), routed_file(part, 2)) == (constraints, routed)
+
+
 def test_bad_options():
+    with pytest.raises(ValueError, match=r"^placer must be one of auto, heap, static, sa, not 'best'$"):
+        PlaceOptions(placer="best")
     with pytest.raises(ValueError, match=r"^router must be one of auto, router1, router2, not 'router3'$"):
         PlaceOptions(router="router3")
     with pytest.raises(ValueError, match=r"^timeout must be more than 0 seconds, not 0$"):

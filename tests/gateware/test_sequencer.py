@@ -131,8 +131,8 @@ def check(dut, values, run, group_interval=1):
     ends = np.cumsum(sizes) - 1
     needed = np.repeat(np.cumsum(block_rows), sizes)
     assert (seen(run.row_done)[issued] >= needed).all()
-    np.testing.assert_array_equal(np.flatnonzero(run.free), issued[ends])
-    np.testing.assert_array_equal(run.free[issued[ends]], block_rows)
+    np.testing.assert_array_equal(np.flatnonzero(run.free), issued[ends] + 1)
+    np.testing.assert_array_equal(run.free[issued[ends] + 1], block_rows)
 
     # Weights: announced before the group starts, and time enough to load them.
     starts = issued[expected["swap"] == 1]
@@ -223,7 +223,7 @@ def test_group_interval():
     """Short groups start exactly so far apart, the interval or the least group, whichever is longer."""
     for interval, least in [(1, 1), (1, 7), (9, 7), (2, 1), (3, 1), (300, 2), (2, 300)]:
         dut = Sequencer(fold=1, max_tiles=2, least_group=least, drain_capacity=50)
-        values = layer(dut, total_rows=4, block_rows=2, groups=3, output_groups=2)
+        values = layer(dut, total_rows=4, block_rows=2, groups=3, output_groups=2, slots=4)
         run = simulate(dut, values, group_interval=interval, waiting_groups=50)
         check(dut, values, run, interval)
         starts = run.cycles[run.tokens["swap"] == 1]
@@ -237,7 +237,7 @@ def test_group_interval():
 def test_answers_at_once(side):
     """A chunk that waits for a strobe is issued two cycles after it."""
     dut = Sequencer(fold=1, max_tiles=2, least_group=1, drain_capacity=2)
-    values = layer(dut, total_rows=6, block_rows=1, tile_cols=2, groups=1, output_groups=2, slots=6)
+    values = layer(dut, total_rows=12, block_rows=1, tile_cols=2, groups=1, output_groups=2, slots=12)
     slow = {"row_done": "rows", "weights_ready": "weights", "drained": "drain"}[side]
     run = simulate(dut, values, seed=2, **{slow: 0.05})
     check(dut, values, run)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["RowPositions"]
 
 #: Positions that wait for their rows.
-_QUEUE = 8
+_QUEUE = 16
 
 
 class RowPositions(wiring.Component):
@@ -139,10 +139,10 @@ class RowPositions(wiring.Component):
             m.d.comb += [next_image_rows.eq(image_rows - 1), next_height.eq(height - self.tile_size)]
 
         # Positions that were begun and have not left yet; a late answer leaves some places of the queue unused.
-        running, room, go, left = Signal(), Signal(), Signal(), Signal()
+        go, room, left = Signal(), Signal(), Signal()
         waiting = Signal(range(_QUEUE + 1))
-        m.d.comb += [go.eq(running & room), left.eq(self.o.valid & self.o.ready)]
-        m.d.sync += [waiting.eq(waiting + go - left), room.eq(waiting + go < _QUEUE)]
+        m.d.comb += left.eq(self.o.valid & self.o.ready)
+        m.d.sync += [waiting.eq(waiting + go - left), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -167,10 +167,11 @@ class RowPositions(wiring.Component):
                     image_rows.eq(block_image_rows),
                     filters_left.eq(self.filters),
                     first.eq(1),
+                    go.eq(room),
                 ]
                 m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += running.eq(1)
+                m.d.sync += go.eq(room)
                 with m.If(go):
                     m.d.sync += y_step + [y.eq(y + 1), first.eq(0)]
                     with m.If(y_last):
@@ -196,6 +197,7 @@ class RowPositions(wiring.Component):
                             rows_left.eq(rows_left - block_size),
                             block_image_rows.eq(next_image_rows),
                             block_height.eq(next_height),
+                            go.eq(0),
                         ]
                         m.next = "BLOCK"
                         with m.If(block_last):

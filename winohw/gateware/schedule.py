@@ -37,7 +37,8 @@ def tile_row_times(job: Job, freed: Sequence[tuple[int, int]]) -> Iterator[int]:
                 if begun > job.slots:
                     while freed[block][0] < begun - job.slots:
                         block += 1
-                    now = max(now, freed[block][1] + 1)
+                    # The sequencer tells it a cycle later.
+                    now = max(now, freed[block][1] + 2)
             now += 1
             for offset in range(min(step, job.grid_height - top)):
                 now += lines[offset]

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Const, Module, Mux, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 __all__ = ["Sequencer"]
+
+#: Tokens that wait to be issued.
+_QUEUE = 16
 
 
 class Sequencer(wiring.Component):
@@ -19,7 +23,8 @@ class Sequencer(wiring.Component):
     Loops, outermost first: block of tile rows, group of Pk output channels, group of Pc input channels, tile row,
     tile column, phase. A chunk is issued only when nothing behind it can stall: the block's tile rows are in the line
     buffer, the weights of the group will have reached the shadow registers by the time the chunk meets them, and
-    there is room for what leaves the accumulators. The datapath behind needs no backpressure therefore.
+    there is room for what leaves the accumulators. The datapath behind needs no backpressure therefore. The loops run
+    ahead; their tokens wait in a short queue.
 
     Latency: `latency` cycles from the cycle that issues a chunk (`busy`) to its token at `o`; what a strobe allows is
     issued two cycles after it. Throughput: a token a cycle, without a bubble between tile rows, groups and phases; two
@@ -42,7 +47,9 @@ class Sequencer(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles: 2.
+        Cycles: 1.
+    prefetch : int
+        Cycles from `start` to the first chunk, at least: 8.
 
     Members
     -------
@@ -57,7 +64,8 @@ class Sequencer(wiring.Component):
     row_done : In(1)
         Strobe, the line buffer has completed a tile row.
     free : Out(dimension_bits)
-        Tile rows that the line buffer may overwrite, for one cycle, else 0: those of a block, with its last chunk.
+        Tile rows that the line buffer may overwrite, for one cycle, else 0: those of a block, a cycle after its last
+        chunk.
     weights_ready : In(1)
         Strobe, all weights of one more group have arrived; at most 255 groups may wait.
     drained : In(1)
@@ -77,7 +85,8 @@ class Sequencer(wiring.Component):
         If a parameter is out of its range.
     """
 
-    latency = 2
+    latency = 1
+    prefetch = 8
 
     def __init__(self, *, fold: int, max_tiles: int, least_group: int, drain_capacity: int, dimension_bits: int = 12):
         for name, value in (
@@ -154,6 +163,77 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        token = data.StructLayout(
+            {
+                **self.o.payload.shape().members,
+                "needs_room": 1,  # begins a patch of the last group
+                "block_last": 1,
+                "block_rows": self.dimension_bits,
+            }
+        )
+        m.submodules.queue = queue = SyncFIFOBuffered(width=token.size, depth=_QUEUE)
+        pop, is_idle = Signal(), Signal()
+        self._generate(m, token, queue, pop, is_idle)
+
+        # --- the first token is issued when nothing behind can stall -------------------------------------------------
+        front = data.View(token, queue.r_data)
+        rows_ready = Signal(self.dimension_bits + 1)  # in the line buffer, from the block's first one on
+        run = Signal()  # the block's rows are there
+        pause = Signal(2)  # cycles that pass before a block
+        groups_ready, group_ok = Signal(8), Signal()
+        interval = Signal(max(self.least_group.bit_length(), len(self.group_interval)))
+        interval_over, next_interval_over = Signal(), Signal()
+        credits = Signal(range(self.drain_capacity + 1))
+        room = Signal()
+        issue, block_over, take_group, spend = Signal(), Signal(), Signal(), Signal()
+        weights_ok, room_ok = ~front.swap | group_ok, ~front.needs_room | room
+        counting = ~is_idle & ~pause[0]
+        m.d.comb += [
+            issue.eq(run & queue.r_rdy & weights_ok & room_ok),
+            pop.eq(issue),
+            queue.r_en.eq(issue),
+            block_over.eq(issue & front.block_last),
+            take_group.eq(issue & front.swap),
+            spend.eq(issue & front.needs_room),
+            self.started.eq(take_group),
+            self.idle.eq(is_idle),
+            self.busy.eq(issue),
+            self.wait_pixels.eq(counting & ~run),
+            self.wait_weights.eq(counting & run & ~weights_ok),
+            self.wait_drain.eq(counting & run & weights_ok & ~room_ok),
+        ]
+        m.d.sync += [
+            pause.eq(Mux(self.start | block_over, 3, pause >> 1)),
+            rows_ready.eq(rows_ready + self.row_done - Mux(block_over, front.block_rows, 0)),
+            run.eq(queue.r_rdy & (rows_ready >= front.block_rows) & ~block_over & ~pause[1]),
+            self.free.eq(Mux(block_over, front.block_rows, 0)),
+            groups_ready.eq(groups_ready + self.weights_ready - take_group),
+            # One cycle late: right in time, as the interval is not over in the cycle after a group has started.
+            group_ok.eq((groups_ready != 0) & next_interval_over),
+            interval_over.eq(next_interval_over),
+            credits.eq(credits + self.drained - spend),
+            # One cycle old, so the credit that is spent now must not count.
+            room.eq((credits > 1) | ((credits == 1) & ~spend)),
+        ]
+        m.d.comb += next_interval_over.eq(~take_group & (interval_over | (interval <= 2)))
+        with m.If(take_group):
+            m.d.sync += interval.eq(Mux(self.group_interval > self.least_group, self.group_interval, self.least_group))
+        with m.Elif(~interval_over):
+            m.d.sync += interval.eq(interval - 1)
+        with m.If(self.start):
+            m.d.sync += [
+                rows_ready.eq(0),
+                groups_ready.eq(0),
+                interval_over.eq(1),
+                credits.eq(self.drain_capacity),
+            ]
+
+        m.d.sync += self.o.valid.eq(issue)
+        m.d.sync += [self.o.payload[name].eq(front[name]) for name in self.o.payload.shape().members]
+        return m
+
+    def _generate(self, m: Module, token: data.Layout, queue: SyncFIFOBuffered, pop: Signal, is_idle: Signal) -> None:
+        """Runs through the loops, ahead of the tokens' issue."""
         count, fold = self.dimension_bits, self.fold
 
         # Every loop counts down; a flag beside it says that this is its last turn, so that no comparison stands
@@ -172,85 +252,38 @@ class Sequencer(wiring.Component):
         g_last, g_reload, g_step = loop("g", self.groups)
         r_last, r_reload, r_step = loop("r", block_size)
         x_last, x_reload, x_step = loop("x", self.tile_cols)
+        p_last, p_reload, p_step = Const(1), [], []
         if fold > 1:
             p_last, p_reload, p_step = loop("p", fold, range(fold + 1))
-
-        # Rows in the line buffer from the block's first one on.
-        rows_ready = Signal(count + 1)
-        block_ready = Signal()
-        groups_ready = Signal(8)
-        group_ready = Signal()
-        interval = Signal(max(self.least_group.bit_length(), len(self.group_interval)))
-        interval_over = Signal()
-        credits = Signal(range(self.drain_capacity + 1))
-        room = Signal()
-
-        group_start, patch_start, g_first = Signal(), Signal(), Signal()
         slot, block_slot = Signal(count), Signal(count)
+        slot_last, block_slot_last = Signal(), Signal()  # of the line buffer: the next tile row is in slot 0
         slot_base, block_base = Signal(16), Signal(16)
         group_offset = Signal(16)
         column = Signal(16)
         accumulator = Signal(range(self.max_tiles * fold))
+        group_start, patch_start, g_first = Signal(), Signal(), Signal()
 
-        running, issue = Signal(), Signal()
-        ok_pixels, ok_weights, ok_drain = Signal(), Signal(), Signal()
+        next_slot, next_base, next_slot_last = Signal(count), Signal(16), Signal()
         m.d.comb += [
-            ok_pixels.eq(block_ready),
-            ok_weights.eq(~group_start | (group_ready & interval_over)),
-            ok_drain.eq(~(g_last & patch_start) | room),
-            issue.eq(running & ok_pixels & ok_weights & ok_drain),
-            self.busy.eq(issue),
-            self.wait_pixels.eq(running & ~ok_pixels),
-            self.wait_weights.eq(running & ok_pixels & ~ok_weights),
-            self.wait_drain.eq(running & ok_pixels & ok_weights & ~ok_drain),
+            next_slot.eq(Mux(slot_last, 0, slot + 1)),
+            next_base.eq(Mux(slot_last, 0, slot_base + self.slot_pitch)),
+            next_slot_last.eq(Mux(slot_last, self.slots == 1, slot + 2 == self.slots)),
         ]
+        to_next_row = [slot.eq(next_slot), slot_base.eq(next_base), slot_last.eq(next_slot_last), column.eq(0)]
+        to_block = [slot.eq(block_slot), slot_base.eq(block_base), slot_last.eq(block_slot_last), column.eq(0)]
 
-        next_slot, next_base = Signal(count), Signal(16)
-        m.d.comb += [next_slot.eq(slot + 1), next_base.eq(slot_base + self.slot_pitch)]
-        with m.If(slot == self.slots - 1):
-            m.d.comb += [next_slot.eq(0), next_base.eq(0)]
-
-        chunk_last = Signal()
-        m.d.comb += chunk_last.eq(p_last if fold > 1 else 1)
-
-        consumed = Signal(count)  # tile rows that the end of a block takes off `rows_ready`
-        m.d.sync += rows_ready.eq(rows_ready + self.row_done - consumed)
-        # Compared one cycle late; between two blocks pass the cycles that it takes to see the next one.
-        m.d.sync += block_ready.eq(rows_ready >= block_size)
-        m.d.comb += self.free.eq(consumed)
-
-        take_group = Signal()
-        m.d.comb += [take_group.eq(issue & group_start), self.started.eq(take_group)]
-        m.d.sync += groups_ready.eq(groups_ready + self.weights_ready - take_group)
-        # One cycle late: right in time, as `interval_over` is low in the cycle after a group has started.
-        m.d.sync += group_ready.eq(groups_ready != 0)
-        with m.If(take_group):
-            m.d.sync += [
-                interval.eq(Mux(self.group_interval > self.least_group, self.group_interval, self.least_group)),
-                interval_over.eq(0),
-            ]
-        with m.Elif(~interval_over):
-            m.d.sync += [interval.eq(interval - 1), interval_over.eq(interval <= 2)]
-
-        spend = Signal()
-        m.d.comb += spend.eq(issue & g_last & patch_start)
-        m.d.sync += credits.eq(credits + self.drained - spend)
-        # One cycle old, so the credit that is spent now must not count.
-        m.d.sync += room.eq((credits > 1) | ((credits == 1) & ~spend))
-
+        # A late answer leaves some places of the queue unused.
+        go, room = Signal(), Signal()
+        waiting = Signal(range(_QUEUE + 1))
+        m.d.sync += [waiting.eq(waiting + go - pop), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
+                m.d.comb += is_idle.eq(waiting == 0)
                 m.d.sync += [
                     rows_left.eq(self.total_rows),
                     block_slot.eq(0),
                     block_base.eq(0),
-                    rows_ready.eq(0),
-                    block_ready.eq(0),
-                    groups_ready.eq(0),
-                    group_ready.eq(0),
-                    interval_over.eq(1),
-                    credits.eq(self.drain_capacity),
+                    block_slot_last.eq(self.slots == 1),
                 ]
                 with m.If(self.start):
                     m.next = "BLOCK"
@@ -259,72 +292,69 @@ class Sequencer(wiring.Component):
                 m.d.sync += block_last.eq(rows_left <= self.block_rows)
                 m.next = "ENTER"
             with m.State("ENTER"):
-                m.d.sync += k_reload + g_reload + r_reload + x_reload
-                if fold > 1:
-                    m.d.sync += p_reload
+                m.d.sync += k_reload + g_reload + r_reload + x_reload + p_reload + to_block
                 m.d.sync += [
                     group_start.eq(1),
                     patch_start.eq(1),
                     g_first.eq(1),
-                    slot.eq(block_slot),
-                    slot_base.eq(block_base),
                     group_offset.eq(0),
-                    column.eq(0),
                     accumulator.eq(0),
+                    go.eq(room),
                 ]
                 m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += running.eq(1)
-                with m.If(issue):
+                m.d.sync += go.eq(room)
+                with m.If(go):
                     m.d.sync += [
                         group_start.eq(0),
-                        patch_start.eq(chunk_last),
+                        patch_start.eq(p_last),
                         column.eq(column + 1),
                         accumulator.eq(accumulator + 1),
                     ]
-                    if fold > 1:
-                        m.d.sync += p_step
-                    with m.If(chunk_last):
-                        if fold > 1:
-                            m.d.sync += p_reload
-                        m.d.sync += x_step
-                    with m.If(chunk_last & x_last):
-                        m.d.sync += x_reload + r_step
-                        m.d.sync += [slot.eq(next_slot), slot_base.eq(next_base), column.eq(0)]
-                    with m.If(chunk_last & x_last & r_last):
-                        m.d.sync += r_reload + g_step
+                    m.d.sync += p_step
+                    with m.If(p_last):
+                        m.d.sync += p_reload + x_step
+                    with m.If(p_last & x_last):
+                        m.d.sync += x_reload + r_step + to_next_row
+                    with m.If(p_last & x_last & r_last):
+                        m.d.sync += r_reload + g_step + to_block
                         m.d.sync += [
-                            slot.eq(block_slot),
-                            slot_base.eq(block_base),
                             group_offset.eq(group_offset + self.group_pitch),
                             accumulator.eq(0),
                             group_start.eq(1),
                             g_first.eq(0),
                         ]
-                    with m.If(chunk_last & x_last & r_last & g_last):
+                    with m.If(p_last & x_last & r_last & g_last):
                         m.d.sync += g_reload + k_step
                         m.d.sync += [group_offset.eq(0), g_first.eq(1)]
-                    with m.If(chunk_last & x_last & r_last & g_last & k_last):
-                        m.d.sync += [block_slot.eq(next_slot), block_base.eq(next_base)]
-                        m.d.sync += rows_left.eq(rows_left - block_size)
-                        m.d.comb += consumed.eq(block_size)
+                    with m.If(p_last & x_last & r_last & g_last & k_last):
+                        m.d.sync += [
+                            block_slot.eq(next_slot),
+                            block_base.eq(next_base),
+                            block_slot_last.eq(next_slot_last),
+                            rows_left.eq(rows_left - block_size),
+                            go.eq(0),
+                        ]
                         m.next = "BLOCK"
                         with m.If(block_last):
                             m.next = "IDLE"
 
         # The address takes three terms: two cycles for two additions.
-        sum_valid = Signal()
-        partial = Signal(16, reset_less=True)
-        last_term = Signal(16, reset_less=True)
-        flags = Signal.like(self.o.payload, reset_less=True)
+        partial, last_term = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        early, late = Signal(token, reset_less=True), Signal(token, reset_less=True)
+        valid = Signal(2)
         m.d.sync += [
-            sum_valid.eq(issue),
+            valid.eq(valid << 1 | go),
             partial.eq(slot_base + group_offset),
             last_term.eq(column),
-            flags.accumulator.eq(accumulator),
-            flags.swap.eq(group_start),
-            flags.first.eq(g_first),
-            flags.last.eq(g_last),
+            early.accumulator.eq(accumulator),
+            early.swap.eq(group_start),
+            early.first.eq(g_first),
+            early.last.eq(g_last),
+            early.needs_room.eq(g_last & patch_start),
+            early.block_last.eq(p_last & x_last & r_last & g_last & k_last),
+            early.block_rows.eq(block_size),
+            late.eq(early),
+            late.line.eq(partial + last_term),
         ]
-        m.d.sync += [self.o.valid.eq(sum_valid), self.o.payload.eq(flags), self.o.payload.line.eq(partial + last_term)]
-        return m
+        m.d.comb += [queue.w_en.eq(valid[-1]), queue.w_data.eq(late)]

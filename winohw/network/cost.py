@@ -14,6 +14,7 @@ from fractions import Fraction
 
 from winohw.gateware.job import Job
 from winohw.gateware.schedule import tile_row_times
+from winohw.gateware.sequencer import Sequencer
 from winohw.gateware.timing import EngineTiming, engine_timing
 from winohw.gateware.weight_loader import CONSTANT_BYTES
 
@@ -139,7 +140,7 @@ class _Replay:
                 complete.append(next(writer) + timing.row_done)
             # Two cycles pass between blocks, as many as at the start.
             entered = issued + 3
-            base = max(entered, complete[first + rows - 1] + 2)
+            base = max(entered, complete[first + rows - 1] + 2, Sequencer.prefetch)
             self.wait_pixels += base - entered
             pattern = drain.pattern(first, rows)
             seen: dict[tuple, tuple[int, int, int, int]] = {}

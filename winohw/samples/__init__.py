@@ -17,8 +17,8 @@ def trained_resnet20(quantized: bool = False) -> Path:
     Parameters
     ----------
     quantized
-        Whether its convolutions are computed by F(4×4, 3×3) and F(5×5, 2×2) in the ``quantized`` profile, 8 bits in all
-        three steps; or directly, in the ``exact`` profile.
+        Whether its convolutions are computed by F(4×4, 3×3) in the ``quantized`` profile, 8 bits in all three steps,
+        all with the same matrices; or directly, in the ``exact`` profile.
     """
     return Path(str(files(__package__) / ("resnet20-f4.npz" if quantized else "resnet20.npz")))
 

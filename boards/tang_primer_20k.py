@@ -4,12 +4,14 @@ from amaranth_boards.tang_primer_20k import TangPrimer20kPlatform
 
 from winohw.gateware.config import EngineConfig
 from winohw.synth.board import Board
+from winohw.synth.place import PlaceOptions
 
 board = Board(
     title="Tang Primer 20K",
     platform=TangPrimer20kPlatform,
     config=EngineConfig(
         tile_size=2,
+        fold=2,
         max_products=9 * 64,
         max_tiles=64,
         line_words=1024,
@@ -17,6 +19,7 @@ board = Board(
         requantizer="shift",
     ),
     frequency=27,
+    placement=PlaceOptions(flags=("--placer-heap-beta", "0.5")),
     baud=115_200,
     programmer=("--board", "tangprimer20k"),
 )

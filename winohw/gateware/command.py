@@ -103,8 +103,10 @@ class CommandProcessor(wiring.Component):
         status = Signal(status_layout())
         damaged, repeated = Signal(16), Signal(16)
         m.d.sync += damaged.eq(damaged + self.damaged)
-        m.d.comb += self.status.ready.eq(~finished)
-        with m.If(self.status.valid & ~finished):
+        # It must not change while it is told.
+        answering = Signal()
+        m.d.comb += self.status.ready.eq(~finished & ~answering)
+        with m.If(self.status.valid & self.status.ready):
             m.d.sync += [status.eq(self.status.payload), finished.eq(1)]
 
         code = Signal(Code)
@@ -143,7 +145,7 @@ class CommandProcessor(wiring.Component):
             m.d.comb += verdict.eq(Code.LENGTH)
 
         # --- the bytes of an answer ----------------------------------------------------------------------------------
-        counted = {"damaged": damaged, "repeated": repeated}
+        counted = {"damaged": Signal(16, name="kept_damaged"), "repeated": Signal(16, name="kept_repeated")}
         figures = [counted[name] if name in counted else status[name] for name in STATUS_FIELDS]
         words = Cat(Cat(value, Const(0, 32 - len(value))) for value in figures)
         head = Cat(
@@ -157,7 +159,6 @@ class CommandProcessor(wiring.Component):
         )
         from_output = is_layer | is_data | (kind == Kind.READ)
         kept_head = Signal(len(head))
-        kept_words = Signal(len(words))
         in_head = place < HEADER + ANSWER_HEAD
         m.d.comb += self.answer.payload.last.eq(place == count + (HEADER + ANSWER_HEAD - 1))
         with m.If(in_head):
@@ -165,7 +166,7 @@ class CommandProcessor(wiring.Component):
         with m.Elif(kind == Kind.INFO):
             m.d.comb += self.answer.payload.byte.eq(rom_read.data)
         with m.Elif(kind == Kind.STATUS):
-            m.d.comb += self.answer.payload.byte.eq(kept_words[:8])
+            m.d.comb += self.answer.payload.byte.eq(words.word_select((place - (HEADER + ANSWER_HEAD))[:5], 8))
         with m.Else():
             m.d.comb += self.answer.payload.byte.eq(self.o.payload)
 
@@ -257,14 +258,16 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += count.eq(4 * len(STATUS_FIELDS))
                 m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.sync += [kept_head.eq(head), kept_words.eq(words), told.eq(finished)]
+                m.d.sync += [kept_head.eq(head), told.eq(finished)]
+                m.d.sync += [counted["damaged"].eq(damaged), counted["repeated"].eq(repeated)]
                 m.next = "ANSWER"
             with m.State("ANSWER"):
+                m.d.comb += answering.eq(1)
                 m.d.comb += self.answer.valid.eq(in_head | ~from_output | self.o.valid)
                 with m.If(self.answer.valid & self.answer.ready):
                     m.d.sync += [place.eq(place + 1), kept_head.eq(kept_head >> 8)]
                     with m.If(~in_head):
-                        m.d.sync += [kept_words.eq(kept_words >> 8), rom_base.eq(rom_base + 1)]
+                        m.d.sync += rom_base.eq(rom_base + 1)
                         m.d.comb += [step.eq(1), self.o.ready.eq(from_output)]
                     with m.If(self.answer.payload.last):
                         m.d.comb += self.done.eq(1)

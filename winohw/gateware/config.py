@@ -64,6 +64,18 @@ class EngineConfig:
         "generic", "ecp5" or "ice40": what multipliers and memories are made of.
     multiplier : str
         Kind of the multipliers, see `winohw.gateware.multiplier`; that of the family unless told.
+    statistics : bool
+        Whether the engine counts cycles of work and of waiting; without, its status has zeros in their place.
+    descriptor_checks : bool
+        Whether fields of a descriptor are checked against each other; without, the host has to be trusted.
+    datapath : str
+        "wide", or "compact" for parts with few registers: finished sums rest in the accumulators' memory and leave one
+        a cycle through a pair of adders, and weights wait in memory, one a beat of their stream. For the exact profile
+        with one kernel of 2 or more, weights from the host, and one lane each (input, output, requantizer);
+        `drain_tiles` and `output_columns` have no meaning then.
+    line_memory : str
+        "dual", or "single" with a compact datapath: the line buffer's memories have one port, so that no pixels are
+        taken while a block is computed. On ice40 these are the large memories, of 16384 words each.
 
     Raises
     ------
@@ -91,6 +103,10 @@ class EngineConfig:
     dimension_bits: int = 12
     family: str = "generic"
     multiplier: str = ""
+    statistics: bool = True
+    descriptor_checks: bool = True
+    datapath: str = "wide"
+    line_memory: str = "dual"
 
     def __post_init__(self) -> None:
         base = self.matrices
@@ -139,6 +155,8 @@ class EngineConfig:
             ("weights", ("chip", "host")),
             ("requantizer", ("tflite", "shift")),
             ("family", ("generic", "ecp5", "ice40")),
+            ("datapath", ("wide", "compact")),
+            ("line_memory", ("dual", "single")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
@@ -150,13 +168,35 @@ class EngineConfig:
             raise ValueError(f"dimension_bits must be within 4 ... 16, not {self.dimension_bits}")
         if self.line_words > 1 << 16:
             raise ValueError(f"line_words must be at most {1 << 16}, not {self.line_words}")
+        for name in ("statistics", "descriptor_checks"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         if not isinstance(self.profile, Exact | Quantized):
             raise TypeError(f"profile must be Exact or Quantized, not {self.profile!r}")
         if isinstance(self.profile, Exact) and not base.is_exact():
             raise ValueError(f"the exact profile needs exact matrices; those of {base} are not")
+        if self.datapath == "compact":
+            self._check_compact()
+        elif self.line_memory != "dual":
+            raise ValueError(f"a wide datapath needs the line_memory 'dual', not {self.line_memory!r}")
         if not self.multiplier:
             object.__setattr__(self, "multiplier", self.family)
         check_parameters(self.v_bits, self.u_bits, self.multiplier)
+
+    def _check_compact(self) -> None:
+        for name, wanted in (
+            ("input_lanes", 1),
+            ("output_lanes", 1),
+            ("requantizer_lanes", 1),
+            ("weights", "host"),
+            ("kernels", (self.kernel_size,)),
+        ):
+            if getattr(self, name) != wanted:
+                raise ValueError(f"a compact datapath needs {name} {wanted!r}, not {getattr(self, name)!r}")
+        if not isinstance(self.profile, Exact):
+            raise ValueError(f"a compact datapath needs the exact profile, not {type(self.profile).__name__}")
+        if self.input_tile < 3:
+            raise ValueError(f"a compact datapath needs an input tile of 3 or more, not {self.input_tile}")
 
     # --- mathematics ---------------------------------------------------------------------------------------------
     def winograd(self, kernel: int | None = None) -> Winograd:
@@ -277,7 +317,9 @@ class EngineConfig:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes a beat of the weight stream: a kernel row, or a row of transformed weights."""
+        """Bytes a beat of the weight stream: a kernel row, or a row of transformed weights, or one of them."""
+        if self.datapath == "compact":
+            return self.u_bytes
         return max(self.kernels) if self.weights == "chip" else self.input_tile * self.u_bytes
 
     def row_bytes(self, kernel: int) -> int:
@@ -286,6 +328,8 @@ class EngineConfig:
 
     def kernel_rows(self, kernel: int) -> int:
         """Beats of one kernel."""
+        if self.datapath == "compact":
+            return self.input_tile**2
         return kernel if self.weights == "chip" else self.input_tile
 
     # --- timing that the sequencer and the planner share -----------------------------------------------------------
@@ -313,7 +357,7 @@ class EngineConfig:
 
         Nothing of an iCE40 but its multipliers is a primitive, and its output transform is another one.
         """
-        family = "ice40" if self.family == "ice40" else "generic"
+        family = "ice40" if self.family == "ice40" and self.datapath == "wide" else "generic"
         return replace(self, family=family, multiplier="lut" if self.multiplier == "lut" else "generic")
 
     def limits(self) -> DescriptorLimits:
@@ -329,6 +373,7 @@ class EngineConfig:
             dimension_bits=self.dimension_bits,
             shift_taps=self.input_tile**2 if self.quantized else 0,
             max_shifts=self.max_shifts,
+            related=self.descriptor_checks,
         )
 
     # --- numerics ------------------------------------------------------------------------------------------------

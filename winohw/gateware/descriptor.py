@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth import Array, Cat, Module, Mux, Signal, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -92,6 +92,9 @@ class DescriptorLimits:
         n·n if the engine takes a shift table, else 0.
     max_shifts : tuple of int
         Greatest shifts of V, U and M, each 0 … 31.
+    related : bool
+        Whether fields are checked against each other. An engine without that check takes less than half of the logic
+        here, and a host must not send a descriptor that does not fulfil it.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class DescriptorLimits:
     dimension_bits: int
     shift_taps: int
     max_shifts: tuple[int, int, int] = (31, 31, 31)
+    related: bool = True
 
     def __post_init__(self) -> None:
         for name, least, most in (
@@ -284,6 +288,8 @@ def _check_fields(job: SimpleNamespace, limits: DescriptorLimits) -> LayerError:
         return LayerError.UNSUPPORTED
     if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
         return LayerError.FIELD_RANGE
+    if not limits.related:
+        return LayerError.OK
     if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
         return LayerError.GEOMETRY
     job.room = _UNBOUNDED if job.total_rows <= job.slots else job.slots
@@ -328,8 +334,10 @@ class DescriptorReader(wiring.Component):
 
     A refused descriptor is dropped up to its `last`; the reader is then ready for the next one.
 
-    Latency: fewer than 200 cycles from the last word to `valid`. Throughput: a word a cycle; the next descriptor is
-    taken after `done`.
+    Without `related`, the checks end with those for 0.
+
+    Latency: fewer than 300 cycles from the last word to `valid`. Throughput: a word each three cycles; the next
+    descriptor is taken after `done`.
 
     Parameters
     ----------
@@ -391,26 +399,40 @@ class DescriptorReader(wiring.Component):
         fields = descriptor_fields()
         field_words = len(fields) // 2
         words = descriptor_words(limits)
-        word, last = self.i.p.word, self.i.p.last
         job = self.job
-        index = Signal(range(words + 1))  # of the word at the input; 0 is the header
+        index, is_final = Signal(range(words + 1)), Signal()  # of the word; 0 is the header
         collect = Signal()
         code = Signal(8)
 
-        # --- every word is kept, and checked by itself, as it comes --------------------------------------------------
-        fits = Signal(init=1)
+        # --- a word at a time: what is known of it stands in registers before it is judged ---------------------------
+        word, last = Signal(32), Signal()
+        waiting, judged, take = Signal(), Signal(), Signal()
+        fits, fits_now, is_header = Signal(), Signal(init=1), Signal()
+        m.d.comb += self.i.ready.eq(~waiting)
+        m.d.sync += [
+            judged.eq(waiting & ~take),
+            fits.eq(fits_now),
+            is_header.eq(word == (DESCRIPTOR_MAGIC << 16 | words)),
+            is_final.eq(index == words),
+        ]
+        with m.If(~waiting):
+            m.d.sync += [word.eq(self.i.p.word), last.eq(self.i.p.last), waiting.eq(self.i.valid)]
+        with m.Elif(take):
+            m.d.sync += waiting.eq(0)
+
+        # --- every word is kept, and checked by itself ---------------------------------------------------------------
         with m.Switch(index):
             for number in range(field_words):
                 with m.Case(number + 1):
                     pair = [(name, word[16 * half :][:16]) for half, name in enumerate(fields[2 * number :][:2])]
-                    m.d.comb += fits.eq(Cat(_fits(name, value, limits) for name, value in pair).all())
+                    m.d.comb += fits_now.eq(Cat(_fits(name, value, limits) for name, value in pair).all())
                     with m.If(collect):
                         m.d.sync += [job[name].eq(value) for name, value in pair if name != "reserved"]
             if limits.shift_taps:
                 with m.Default():
                     entries = [word[8 * number :][:8] for number in range(4)]
                     most = (*limits.max_shifts, 0)
-                    m.d.comb += fits.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)).all())
+                    m.d.comb += fits_now.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)).all())
                     with m.If(collect):
                         # The table moves along a chain: no address decoder in front of it.
                         tap = Cat(entry[:5] for entry in entries[:3])
@@ -421,13 +443,13 @@ class DescriptorReader(wiring.Component):
         step, tile, ahead = Signal(range(n + 1)), Signal(range(n + 1)), Signal(range(n + 1))
         most_groups = Signal(limits.dimension_bits)
         supported, phased = Signal(), Signal()
-        m.d.comb += phased.eq(job.mode != InputMode.DENSE)
+        m.d.sync += [phased.eq(job.mode != InputMode.DENSE), supported.eq(0)]
         for kernel, groups in zip(limits.kernels, limits.max_groups, strict=True):
             for stride in (1, 2):
                 distance = limits.step(kernel, stride)
                 begun = rows_ahead(n, distance)
                 with m.If((job.kernel == kernel) & (job.stride == stride)):
-                    m.d.comb += [
+                    m.d.sync += [
                         supported.eq(
                             (job.mode <= InputMode.SUBSAMPLE) & (phased == (stride == 2 and not limits.direct))
                         ),
@@ -437,37 +459,24 @@ class DescriptorReader(wiring.Component):
                         most_groups.eq(min(groups, 2**limits.dimension_bits - 1)),
                     ]
         positive, groups_agree = Signal(), Signal()
-        m.d.comb += [
+        m.d.sync += [
             positive.eq(Cat(job[name].any() for name in _POSITIVE_FIELDS).all()),
             groups_agree.eq(
                 job.groups == Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)
             ),
         ]
-        room = Signal(range(_UNBOUNDED + 1))
-        m.d.sync += room.eq(Mux(job.total_rows <= job.slots, _UNBOUNDED, job.slots))
-
-        # --- one product after another -------------------------------------------------------------------------------
-        values = SimpleNamespace(**{name: job[name] for name in self.job_layout.members}, doubled=phased, room=room)
-        checks = _product_checks(values, limits, tile=tile, step=step, ahead=ahead, most_groups=most_groups)
-        check = Signal(range(len(checks)))
-        # a, b < 2^16 and c < 2^4: the shifted multiplicand and the sum stay below 2^33.
-        multiplicand, product = Signal(33), Signal(33)
-        multiplier = Signal(16)
-        bound = Signal(17)
-        relations = ("eq", "le", "ge", "lt")
-        relation = Signal(range(len(relations)))
-        check_code = Signal(8)
-        holds = Signal()
-        less, equal = product < bound, product == bound
-        m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
+        if limits.related:
+            compare = self._comparison(
+                m, code, phased=phased, tile=tile, step=step, ahead=ahead, most_groups=most_groups
+            )
 
         m.d.comb += [self.busy.eq(1), self.error.eq(code)]
         with m.FSM():
             with m.State("HEADER"):
-                m.d.comb += [self.i.ready.eq(1), self.busy.eq(0)]
+                m.d.comb += [take.eq(judged), self.busy.eq(waiting)]
                 m.d.sync += index.eq(1)
-                with m.If(self.i.valid):
-                    with m.If(word != (DESCRIPTOR_MAGIC << 16 | words)):
+                with m.If(judged):
+                    with m.If(~is_header):
                         m.d.sync += code.eq(LayerError.BAD_HEADER)
                         m.next = "DROP"
                         with m.If(last):
@@ -478,73 +487,109 @@ class DescriptorReader(wiring.Component):
                     with m.Else():
                         m.next = "COLLECT"
             with m.State("COLLECT"):
-                m.d.comb += [self.i.ready.eq(1), collect.eq(self.i.valid)]
-                with m.If(self.i.valid):
+                m.d.comb += [take.eq(judged), collect.eq(judged)]
+                with m.If(judged):
                     m.d.sync += index.eq(index + 1)
                     with m.If(~fits):
                         m.d.sync += code.eq(LayerError.FIELD_RANGE)
                         m.next = "DROP"
                         with m.If(last):
                             m.next = "REFUSE"
-                    with m.Elif(last & (index != words)):
+                    with m.Elif(last & ~is_final):
                         m.d.sync += code.eq(LayerError.TRUNCATED)
                         m.next = "REFUSE"
-                    with m.Elif(index == words):
+                    with m.Elif(is_final):
                         m.next = "SETTLE"
                         with m.If(~last):
                             m.d.sync += code.eq(LayerError.TOO_LONG)
                             m.next = "DROP"
             with m.State("DROP"):
-                m.d.comb += self.i.ready.eq(1)
-                with m.If(self.i.valid & last):
+                m.d.comb += take.eq(judged)
+                with m.If(judged & last):
                     m.next = "REFUSE"
             with m.State("REFUSE"):
                 m.d.comb += self.error_strobe.eq(1)
                 m.next = "HEADER"
             with m.State("SETTLE"):
-                # `room` needs a cycle more than the fields.
-                m.d.sync += check.eq(0)
-                m.next = "LOAD"
+                # What follows from the fields stands two cycles after them.
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
+                m.next = "SELECT" if limits.related else "OFFER"
                 with m.If(~supported):
                     m.d.sync += code.eq(LayerError.UNSUPPORTED)
                     m.next = "REFUSE"
                 with m.Elif(~positive):
                     m.d.sync += code.eq(LayerError.FIELD_RANGE)
                     m.next = "REFUSE"
-                with m.Elif(~groups_agree):
-                    m.d.sync += code.eq(LayerError.GEOMETRY)
-                    m.next = "REFUSE"
+                if limits.related:
+                    with m.Elif(~groups_agree):
+                        m.d.sync += code.eq(LayerError.GEOMETRY)
+                        m.next = "REFUSE"
+            if limits.related:
+                compare()
+            with m.State("OFFER"):
+                m.d.comb += self.valid.eq(1)
+                with m.If(self.done):
+                    m.next = "HEADER"
+        return m
+
+    def _comparison(
+        self, m: Module, code: Signal, *, phased: Value, tile: Value, step: Value, ahead: Value, most_groups: Value
+    ) -> Callable[[], None]:
+        """Makes one product of two fields after another, and compares it with a third; gives the states for it."""
+        limits, job = self.limits, self.job
+        room = Signal(range(_UNBOUNDED + 1))
+        m.d.sync += room.eq(Mux(job.total_rows <= job.slots, _UNBOUNDED, job.slots))
+        values = SimpleNamespace(**{name: job[name] for name in self.job_layout.members}, doubled=phased, room=room)
+        checks = _product_checks(values, limits, tile=tile, step=step, ahead=ahead, most_groups=most_groups)
+        check = Signal(range(len(checks)))
+        # Bits of a and of b; as c < 2^4, the shifted multiplicand and the sum have a bit more than both together.
+        first, second = (max(len(Value.cast(check[place])) for check in checks) for place in range(2))
+        multiplicand, product = Signal(max(first, 4) + second + 1), Signal(max(first, 4) + second + 1)
+        multiplier = Signal(second)
+        bound = Signal(17)
+        relations = ("eq", "le", "ge", "lt")
+        relation = Signal(range(len(relations)))
+        check_code = Signal(8)
+        less, equal, holds = Signal(), Signal(), Signal()
+        m.d.sync += [less.eq(product < bound), equal.eq(product == bound)]
+        m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
+        # The operands of a check stand a cycle after its number, in registers of their own.
+        operands = [Signal(len(register)) for register in (multiplicand, multiplier, product)]
+        with m.Switch(check):
+            for number, (a, b, c, op, d, error) in enumerate(checks):
+                with m.Case(number):
+                    m.d.sync += [register.eq(value) for register, value in zip(operands, (a, b, c), strict=True)]
+                    m.d.sync += [bound.eq(d), relation.eq(relations.index(op)), check_code.eq(error)]
+
+        def states() -> None:
+            with m.State("SELECT"):
+                m.next = "LOAD"
             with m.State("LOAD"):
-                with m.Switch(check):
-                    for number, (a, b, c, op, d, error) in enumerate(checks):
-                        with m.Case(number):
-                            m.d.sync += [
-                                multiplicand.eq(a),
-                                multiplier.eq(b),
-                                product.eq(c),
-                                bound.eq(d),
-                                relation.eq(relations.index(op)),
-                                check_code.eq(error),
-                            ]
+                m.d.sync += [
+                    register.eq(operand)
+                    for register, operand in zip((multiplicand, multiplier, product), operands, strict=True)
+                ]
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [multiplicand.eq(multiplicand << 1), multiplier.eq(multiplier >> 1)]
                 with m.If(multiplier[0]):
                     m.d.sync += product.eq(product + multiplicand)
                 with m.If(multiplier == 0):
-                    m.next = "COMPARE"
+                    m.next = "WEIGH"
+            with m.State("WEIGH"):
+                m.next = "COMPARE"
             with m.State("COMPARE"):
                 m.d.sync += [check.eq(check + 1), code.eq(check_code)]
-                m.next = "LOAD"
+                m.next = "SELECT"
                 with m.If(~holds):
+                    m.d.sync += check.eq(0)
                     m.next = "REFUSE"
                 with m.Elif(check == len(checks) - 1):
+                    m.d.sync += check.eq(0)
                     m.next = "OFFER"
-            with m.State("OFFER"):
-                m.d.comb += self.valid.eq(1)
-                with m.If(self.done):
-                    m.next = "HEADER"
-        return m
+
+        return states
 
 
 def _fits(name: str, value: Any, limits: DescriptorLimits) -> Any:

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from winohw.gateware.accumulator import Accumulator
+from winohw.gateware.compact_engine import elaborate_compact
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.descriptor import DescriptorReader, LayerError, status_layout
 from winohw.gateware.drain_buffer import DrainBuffer
@@ -85,6 +86,8 @@ class Engine(wiring.Component):
         super().__init__(members)
 
     def elaborate(self, platform) -> Module:
+        if self.config.datapath == "compact":
+            return elaborate_compact(self)
         m = Module()
         config = self.config
         n, q, count = config.input_tile, config.columns, config.dimension_bits

@@ -386,7 +386,11 @@ class Job:
             if isinstance(self.profile, Quantized):
                 u = self.profile.weight.apply(u)
             size = config.u_bytes
-            rows = u.astype(f"<i{size}").view(np.int8).reshape(*kernels.shape[:4], config.input_tile, width)
+            if config.datapath == "compact":
+                # Multiplier by multiplier: the columns that one of them works on, then those of the next.
+                u = u.reshape(*u.shape[:-1], config.fold, config.columns).swapaxes(-1, -2)
+            rows = np.ascontiguousarray(u, f"<i{size}").view(np.int8)
+            rows = rows.reshape(*kernels.shape[:4], config.kernel_rows(self.kernel), width)
         else:
             rows = np.zeros((*kernels.shape[:5], width), np.int8)
             rows[..., : self.kernel] = kernels

@@ -8,10 +8,13 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "Memory"]
+__all__ = ["KINDS", "MEMORY_OUTPUT", "Memory"]
 
 #: The kinds of :class:`Memory`.
 KINDS = ("generic", "ecp5", "ice40")
+
+#: Name of registers that are those of a block memory, and undefined at first.
+MEMORY_OUTPUT = "memory_output"
 
 # DP16KD: 16 kbit, and every ninth bit on top where a word has nine bits or more. Depth and width of a word.
 _ECP5_SHAPES = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
@@ -173,7 +176,7 @@ class Memory(wiring.Component):
             write.addr.eq(self.write_addr),
             Value.cast(write.data).eq(self.write_data),
         ]
-        fetched = Signal(self.width, reset_less=True)
+        fetched = Signal(self.width, name=MEMORY_OUTPUT, reset_less=True)
         if self.kind == "ice40":
             read_addr = Signal.like(self.read_addr, reset_less=True)
             m.d.sync += read_addr.eq(self.read_addr)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from winohw.algorithm.modular import ExactDivision, exponent_of_two
 from winohw.algorithm.toomcook import Winograd
 from winohw.gateware.exact_division import ExactDivider
+from winohw.gateware.memory import MEMORY_OUTPUT
 from winohw.gateware.pipeline import delayed
 from winohw.numerics.golden import transform
 
@@ -291,7 +292,8 @@ class SerialOutputTransform(wiring.Component):
         # --- address, memory, operand, total -------------------------------------------------------------------------
         at_totals = EnableInserter(enable)
         later = Module()
-        address, fetched = Signal(2 * bits + 2, reset_less=True), Signal(signed(self.sum_bits), reset_less=True)
+        address = Signal(2 * bits + 2, reset_less=True)
+        fetched = Signal(signed(self.sum_bits), name=MEMORY_OUTPUT, reset_less=True)
         later.d.sync += [address.eq(Cat(entry, vector, second, tile & ~second)), fetched.eq(read.data)]
         m.d.comb += read.addr.eq(address)
         totals = []

@@ -20,8 +20,8 @@ _WORDS, _BITS, _NIBBLE = 16384, 16, 4
 class SinglePortMemory(wiring.Component):
     """A memory with the members of :class:`~winohw.gateware.memory.Memory` that does one thing at a time.
 
-    In a cycle with a write nothing can be read: what `read_data` shows ``latency`` cycles later is undefined. The
-    contents are undefined at first (zero in simulation).
+    In a cycle with `read_en` nothing may be written; what `read_data` shows ``latency`` cycles after one without is
+    undefined. The contents are undefined at first (zero in simulation).
 
     ``ice40`` instantiates SB_SPRAM256KA, one for each 16 bits of a word; ``generic`` is its twin, which Yosys may make
     of anything. Address and data are registered in front of the memory.
@@ -50,8 +50,7 @@ class SinglePortMemory(wiring.Component):
     write_en : In(lanes)
     write_addr : In(range(depth))
     write_data : In(width)
-    read_en : In(1, init=1)
-        Not looked at: every cycle without a write reads.
+    read_en : In(1)
     read_addr : In(range(depth))
     read_data : Out(width)
 
@@ -80,7 +79,7 @@ class SinglePortMemory(wiring.Component):
                 "write_en": In(lanes),
                 "write_addr": In(range(depth)),
                 "write_data": In(width),
-                "read_en": In(1, init=1),
+                "read_en": In(1),
                 "read_addr": In(range(depth)),
                 "read_data": Out(width),
             }
@@ -99,27 +98,31 @@ class SinglePortMemory(wiring.Component):
             raise ValueError(f"Memory depth must be at most {_WORDS} for kind 'ice40', not {depth!r}")
 
     def model(
-        self, write_en: ArrayLike, write_addr: ArrayLike, write_data: ArrayLike, read_addr: ArrayLike
+        self,
+        write_en: ArrayLike,
+        write_addr: ArrayLike,
+        write_data: ArrayLike,
+        read_en: ArrayLike,
+        read_addr: ArrayLike,
     ) -> NDArray[np.object_]:
         """``read_data`` in every cycle, from the inputs in every cycle; None where it is undefined."""
         words: list[int] = [0] * self.depth
         given: list[int | None] = [None] * self.latency
         size = self.width // self.lanes
-        columns = (write_en, write_addr, write_data, read_addr)
-        for enables, wa, wd, ra in zip(*(np.asarray(column).tolist() for column in columns), strict=True):
+        columns = (write_en, write_addr, write_data, read_en, read_addr)
+        for enables, wa, wd, re, ra in zip(*(np.asarray(column).tolist() for column in columns), strict=True):
             mask = sum(((1 << size) - 1) << size * k for k in range(self.lanes) if enables >> k & 1)
-            given.append(None if enables else words[ra])
+            given.append(words[ra] if re else None)
             words[wa] = words[wa] & ~mask | wd & mask
         return np.array(given[: -self.latency], dtype=object)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        writing = self.write_en.any()
         addr = Signal(range(self.depth), reset_less=True)
         written = Signal(self.width, reset_less=True)
         enables = Signal(self.lanes)
         m.d.sync += [
-            addr.eq(Mux(writing, self.write_addr, self.read_addr)),
+            addr.eq(Mux(self.read_en, self.read_addr, self.write_addr)),
             written.eq(self.write_data),
             enables.eq(self.write_en),
         ]
@@ -134,7 +137,7 @@ class SinglePortMemory(wiring.Component):
             write.en.eq(enables),
             write.addr.eq(addr),
             Value.cast(write.data).eq(written),
-            read.en.eq(enables == 0),
+            read.en.eq(1),
             read.addr.eq(addr),
             self.read_data.eq(Value.cast(read.data)),
         ]

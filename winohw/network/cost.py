@@ -17,6 +17,7 @@ from winohw.gateware.schedule import tile_row_times
 from winohw.gateware.sequencer import Sequencer
 from winohw.gateware.timing import EngineTiming, engine_timing
 from winohw.gateware.weight_loader import CONSTANT_BYTES
+from winohw.network.compact_cost import CompactReplay
 
 __all__ = ["LayerCost", "layer_cost"]
 
@@ -93,7 +94,7 @@ def layer_cost(job: Job, *, weight_bandwidth: float | None = None) -> LayerCost:
     """
     if weight_bandwidth is not None and not weight_bandwidth > 0:
         raise ValueError(f"weight_bandwidth must be above 0, not {weight_bandwidth!r}")
-    replay = _Replay(job, weight_bandwidth)
+    replay = (CompactReplay if job.config.datapath == "compact" else _Replay)(job, weight_bandwidth)
     cycles = replay.run()
     geometry, config = job.layer.geometry, job.config
     lanes = config.input_lanes * job.input_groups

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
+from winohw.gateware.memory import MEMORY_OUTPUT
 from winohw.synth.cache import digest
 from winohw.synth.netlist import TAG, Resources, StageMap, count_stages, read_netlist, stage_of
 from winohw.synth.parts import Part
@@ -98,6 +99,10 @@ def synthesis_script(text: str, part: Part, options: SynthesisOptions, *, pads: 
             # Without this, Yosys 0.70 stops on designs with arrays of eight lanes or more.
             "proc",
             "splitnets",
+            # Queues never read a word that is just being written, and no other memory does either.
+            "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:CLK_ENABLE=1'1 %i",
+            # Undefined at first: to have them start as zero, Yosys would put a gate behind each bit of a memory.
+            f"setattr -unset init */w:{MEMORY_OUTPUT}* */w:read_data*",
             *options.after_read,
             *(f'setattr -set src "{TAG}{module}" {module}/c:*' for module in modules),
             *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in modules if stage_of(module) == "(pins)"),

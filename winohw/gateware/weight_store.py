@@ -1,0 +1,143 @@
+"""Transformed weights that wait in memory until their turn comes."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from numpy.typing import ArrayLike, NDArray
+
+from winohw.algorithm.modular import wrap
+from winohw.gateware.memory import Memory
+
+__all__ = ["WeightStore"]
+
+
+class WeightStore(wiring.Component):
+    """Keeps some kernels in the Winograd domain and gives the weights of one phase after another.
+
+    A kernel comes weight by weight: all phases of the first multiplier, then those of the next. `control` asks for the
+    weights of a chunk, `lead` cycles before they are given: with ``start`` of phase 0 of the next kernel, else of the
+    next phase, modulo ``fold``. A kernel must be complete (`loaded`) before it is asked for; the one before it is
+    given up then.
+
+    Latency: ``lead`` cycles from `control` to `o`; 1 cycle from a kernel's last weight to `loaded`. Throughput: a
+    weight in and the weights of a chunk out a cycle. Backpressure: `i` waits while all places are taken.
+
+    Parameters
+    ----------
+    input_tile : int
+        n.
+    fold : int
+        Phases a kernel; divides n.
+    u_bits : int
+        Width of a weight, 1 … 32.
+    kernels : int
+        Places; a power of two, 2 or more.
+    memory : str
+        Kind of :class:`Memory`.
+
+    Attributes
+    ----------
+    columns : int
+        Q = n / fold.
+    u_bytes : int
+        Bytes of a weight: 1, 2 or 4.
+    lead : int
+        Cycles: 2.
+
+    Members
+    -------
+    i : In(stream.Signature(ArrayLayout(signed(8), u_bytes)))
+        Weights, little-endian; the ``u_bits`` lowest bits count.
+    control : In(StructLayout({valid: 1, start: 1}))
+    o : Out([n][Q] signed(u_bits))
+    loaded : Out(1)
+        Strobe, a kernel is complete.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range.
+    """
+
+    lead = Memory.latency
+
+    def __init__(self, *, input_tile: int, fold: int, u_bits: int, kernels: int = 16, memory: str = "generic"):
+        if input_tile < 1:
+            raise ValueError(f"input_tile must be 1 or more, not {input_tile!r}")
+        if fold < 1 or input_tile % fold:
+            raise ValueError(f"fold must divide the input tile {input_tile}, not {fold!r}")
+        if not 1 <= u_bits <= 32:
+            raise ValueError(f"u_bits must be within 1 ... 32, not {u_bits!r}")
+        if kernels < 2 or kernels & (kernels - 1):
+            raise ValueError(f"kernels must be a power of two, 2 or more, not {kernels!r}")
+        self.input_tile = input_tile
+        self.fold = fold
+        self.u_bits = u_bits
+        self.kernels = kernels
+        self.memory = memory
+        self.columns = input_tile // fold
+        self.u_bytes = next(size for size in (1, 2, 4) if u_bits <= 8 * size)
+        self._phase_bits = (fold - 1).bit_length()
+        Memory.check_parameters(u_bits, kernels << self._phase_bits, memory)
+        super().__init__(
+            {
+                "i": In(stream.Signature(data.ArrayLayout(signed(8), self.u_bytes))),
+                "control": In(data.StructLayout({"valid": 1, "start": 1})),
+                "o": Out(data.ArrayLayout(data.ArrayLayout(signed(u_bits), self.columns), input_tile)),
+                "loaded": Out(1),
+            }
+        )
+
+    def model(self, beats: ArrayLike) -> NDArray[np.int64]:
+        """Weights ``[kernel, phase, i, a]`` of the beats ``[kernel * n * n][byte]``."""
+        weights = np.ascontiguousarray(beats, dtype=np.int8).view(f"<i{self.u_bytes}").astype(np.int64)
+        weights = wrap(weights, self.u_bits).reshape(-1, self.input_tile, self.columns, self.fold)
+        return np.moveaxis(weights, 3, 1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.input_tile * self.columns
+        slot_bits = (self.kernels - 1).bit_length()
+        m.submodules.memory = memory = Memory(lanes * self.u_bits, self.kernels << self._phase_bits, self.memory, lanes)
+
+        # --- in ------------------------------------------------------------------------------------------------------
+        free = Signal(range(self.kernels), init=self.kernels - 1)  # one place is always being read
+        lane, phase = Signal(lanes, init=1), Signal(range(self.fold))
+        slot = Signal(slot_bits)
+        taken, complete = Signal(), Signal()
+        m.d.comb += [
+            self.i.ready.eq(free != 0),
+            taken.eq(self.i.valid & self.i.ready),
+            complete.eq(taken & lane[-1] & (phase == self.fold - 1)),
+            memory.write_en.eq(Mux(taken, lane, 0)),
+            memory.write_addr.eq(Cat(phase[: self._phase_bits], slot)),
+            memory.write_data.eq(self.i.payload.as_value()[: self.u_bits].replicate(lanes)),
+        ]
+        m.d.sync += self.loaded.eq(complete)
+        with m.If(taken):
+            m.d.sync += phase.eq(phase + 1)
+            with m.If(phase == self.fold - 1):
+                m.d.sync += [phase.eq(0), lane.eq(Cat(lane[-1], lane[:-1]))]
+        with m.If(complete):
+            m.d.sync += slot.eq(slot + 1)
+
+        # --- out -----------------------------------------------------------------------------------------------------
+        begin = self.control.valid & self.control.start
+        reading, this_slot = Signal(slot_bits, init=-1), Signal(slot_bits)
+        next_phase, this_phase = Signal(range(self.fold)), Signal(range(self.fold))
+        m.d.comb += [
+            this_slot.eq(reading + self.control.start),
+            this_phase.eq(Mux(self.control.start, 0, next_phase)),
+            memory.read_addr.eq(Cat(this_phase[: self._phase_bits], this_slot)),
+            self.o.eq(memory.read_data),
+        ]
+        with m.If(self.control.valid):
+            m.d.sync += [
+                reading.eq(this_slot),
+                next_phase.eq(Mux(this_phase == self.fold - 1, 0, this_phase + 1)),
+            ]
+        m.d.sync += free.eq(free + begin - complete)
+        return m

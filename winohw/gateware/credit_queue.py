@@ -67,19 +67,15 @@ class CreditQueue(wiring.Component):
         m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
         level = Signal(range(self.depth + 1))
-        several = Signal()  # level is more than one
         front = Signal(len(payload), reset_less=True)
         m.d.comb += [
             write.en.eq(self.i.valid),
             write.data.eq(payload),
             Value.cast(self.o).eq(front),
         ]
-        next_level = Signal.like(level)
-        m.d.comb += next_level.eq(level + self.i.valid - self.pop)
         m.d.sync += [
-            level.eq(next_level),
-            several.eq(next_level > 1),
-            self.filled.eq(self.i.valid | several | (self.filled & ~self.pop)),
+            level.eq(level + self.i.valid - self.pop),
+            self.filled.eq(self.i.valid | (level > 1) | (self.filled & ~self.pop)),
             self.freed.eq(self.pop),
             front.eq(read.data),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -53,17 +53,19 @@ class LineBuffer(wiring.Component):
         Kind of the banks, see `winohw.gateware.memory`.
     single_port : bool
         The banks are `winohw.gateware.single_port_memory`, of the same kind: nothing is written while `hold`, and
-        nothing may be read unless it is.
+        nothing may be read unless it is. For a fold of 2 or more and a single step.
 
     Attributes
     ----------
     rows : int
         Patch rows a chunk, n / fold.
+    write_latency : int
+        Cycles from the last pixel of a tile row to `row_done`.
     column_groups : tuple of range
         Columns of a patch that share a memory. With a single step, of the columns 0 … step - 1 only one is written at a
         time, and of those a step further: as many of them share a memory as it has write enables.
     read_latency : int
-        Cycles: 3.
+        Cycles: 3, with `single_port` 2.
 
     Members
     -------
@@ -77,10 +79,10 @@ class LineBuffer(wiring.Component):
     step : In(range(input_tile + 1))
         Distance between neighbouring patches, one of `steps`.
     hold : In(1)
-        Only with `single_port`: the banks are read. A chunk may be read from 2 cycles after the first one on with
-        `hold`, and until 2 cycles after the last one.
+        Only with `single_port`: the banks are read. A chunk may be read from the cycle after the first one on with
+        `hold`, and until the cycle after the last one.
     free : In(dimension_bits)
-        Slots that are released in this cycle, oldest first; addresses in them may still come for 2 cycles.
+        Slots that are released in this cycle, oldest first; addresses in them may still come for 3 cycles.
     row_done : Out(1)
         Strobe, a tile row has become complete and may be read from this cycle on.
     idle : Out(1)
@@ -111,6 +113,8 @@ class LineBuffer(wiring.Component):
         for name, value in (("input_tile", input_tile), ("lanes", lanes), ("dimension_bits", dimension_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        if single_port and (fold == 1 or len(steps) > 1):
+            raise ValueError(f"single_port needs a fold and one step, not fold {fold!r} and steps {steps!r}")
         if fold < 1 or input_tile % fold:
             raise ValueError(f"fold must divide the input tile {input_tile}, not {fold!r}")
         if not steps or any(not 1 <= step <= input_tile for step in steps):
@@ -128,7 +132,9 @@ class LineBuffer(wiring.Component):
         self.dimension_bits = dimension_bits
         self.memory = memory
         self.rows = input_tile // fold
-        self.read_latency = FanOut.latency + self._bank.latency
+        self.read_latency = self._bank.latency + (0 if single_port else FanOut.latency)
+        self.write_latency = 2 if single_port else self.rows + 3
+        self._address_bits = max(1, (words - 1).bit_length())
         together = 2 if single_port else Memory.lanes_a_block(8 * lanes, words, memory)
         if len(self.steps) > 1:
             together = 1
@@ -216,39 +222,45 @@ class LineBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        n, fold, rows = self.input_tile, self.fold, self.rows
-        count, steps = self.dimension_bits, self.steps
+        n, fold = self.input_tile, self.fold
+        count, steps, bits = self.dimension_bits, self.steps, self._address_bits
         most_copies = max(-(-n // step) for step in steps)
 
         # --- where the writer stands -----------------------------------------------------------------------------
-        image_left = Signal(count)
-        row, col = Signal(count), Signal(count)  # of the phase's grid
+        # Every count goes down, with a flag beside it that says what would take a comparison: none stands between the
+        # counts and the enables of others.
+        def counter(name: str, size: Value, width: int = count, flagged: int = 1) -> tuple[Signal, list, list]:
+            left = Signal(width, name=f"{name}_left")
+            flag = Signal(name=f"{name}_last")
+            return flag, [left.eq(size), flag.eq(size == flagged)], [left.eq(left - 1), flag.eq(left == flagged + 1)]
+
+        image_last, image_reload, image_step = counter("image", self.images)
+        grid_row_last, grid_row_reload, grid_row_step = counter("row", self.grid_height)  # of the phase's grid
+        grid_col_last, grid_col_reload, grid_col_step = counter("col", self.grid_width)
         row_phase, col_phase = Signal(), Signal()
-        y, x = Signal(count + 1), Signal(count + 1)  # of the padded image
-        row_inside, col_inside = Signal(), Signal()
-        group_left = Signal(count)
+        row_inside, row_reload, row_step = self._edges(m, "row", self.pad_top, self.height)
+        col_inside, col_reload, col_step = self._edges(m, "col", self.pad_left, self.width)
+        group_last, group_reload, group_step = counter("group", self.input_groups)
         row_offset, col_offset = Signal(range(n)), Signal(range(n))  # within a step
-        tile_row, tile_col = Signal(count), Signal(count)
+        tile_rows_over, tile_row_reload, tile_row_step = counter("tile_row", self.tile_rows, flagged=0)
+        tile_col_last, tile_col_reload, tile_col_step = counter("tile_col", self.tile_cols)
         row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
-        base = [Signal(16, name=f"base{k}") for k in range(most_copies)]
-        slot, slot_base = Signal(count), Signal(16)
-        credits = Signal(count + 1)
+        base = [Signal(bits, name=f"base{k}") for k in range(most_copies)]
+        slot_last, slot_reload, slot_step = counter("slot", self.slots)
+        slot_base = Signal(bits)
+        credits, has_credit = Signal(count + 1), Signal()
         copy = Signal(range(most_copies))
-        offset, column = Signal(16), Signal(16)
+        offset, column = Signal(bits), Signal(bits)
 
         phased = Signal()
         m.d.comb += phased.eq(self.mode != InputMode.DENSE)
-        phase_pitch = Signal(16)
-        with m.If(self.mode == InputMode.POLYPHASE):
-            m.d.comb += phase_pitch.eq(self.slot_pitch >> 2)
-        bottom, right = Signal(count + 1), Signal(count + 1)
-        m.d.sync += [bottom.eq(self.pad_top + self.height), right.eq(self.pad_left + self.width)]
+        polyphase = self.mode == InputMode.POLYPHASE
 
         inside = Signal()
         m.d.comb += inside.eq(row_inside & col_inside)
         writing, take, last_copy = Signal(), Signal(), Signal()
         active = Signal(n)  # rows of a patch that are written in this cycle
-        source = [Signal(16, name=f"source{i}") for i in range(n)]  # where row i of its patch lives
+        source = [Signal(bits, name=f"source{i}") for i in range(n)]  # where row i of its patch lives
         with m.Switch(self.step):
             for step in steps:
                 with m.Case(step):
@@ -269,41 +281,35 @@ class LineBuffer(wiring.Component):
             take.eq(writing & last_copy & (~inside | self.i.valid)),
         ]
 
-        group_last, col_last, row_last = Signal(), Signal(), Signal()
+        col_last, row_last = Signal(), Signal()
         step_row_last, step_col_last = Signal(), Signal()
         m.d.comb += [
-            group_last.eq(group_left == 0),
-            col_last.eq((col == self.grid_width - 1) & (col_phase | ~phased)),
-            row_last.eq((row == self.grid_height - 1) & (row_phase | ~phased)),
+            col_last.eq(grid_col_last & (col_phase | ~phased)),
+            row_last.eq(grid_row_last & (row_phase | ~phased)),
             step_row_last.eq(row_offset == self.step - 1),
             step_col_last.eq(col_offset == self.step - 1),
         ]
 
-        next_x, next_y = Signal(count + 1), Signal(count + 1)
-        m.d.comb += [next_x.eq(x + 1), next_y.eq(y + 1)]
-
         def begin_row() -> list:
             return [
-                col.eq(0),
+                *grid_col_reload,
                 col_phase.eq(0),
-                x.eq(0),
-                col_inside.eq(self.pad_left == 0),
+                *col_reload,
                 col_offset.eq(0),
-                tile_col.eq(0),
+                *tile_col_reload,
                 col_valid.eq(1),
                 column.eq(0),
             ]
 
         def begin_image() -> list:
             return [
-                row.eq(0),
+                *grid_row_reload,
                 row_phase.eq(0),
-                y.eq(0),
-                row_inside.eq(self.pad_top == 0),
+                *row_reload,
                 row_offset.eq(0),
-                tile_row.eq(0),
+                *tile_row_reload,
                 row_valid.eq(0),
-                group_left.eq(self.input_groups - 1),
+                *group_reload,
                 offset.eq(0),
                 copy.eq(0),
             ]
@@ -317,81 +323,88 @@ class LineBuffer(wiring.Component):
                     m.d.comb += finished.eq((row_offset == (n - 1) % step) & row_valid[(n - 1) // step])
 
         allocate = Signal()
-        with m.If(allocate):
-            m.d.sync += credits.eq(credits + self.free - 1)
-        with m.Else():
-            m.d.sync += credits.eq(credits + self.free)
+        # The flag is a cycle late; after an allocation that long passes before the next one.
+        m.d.sync += [
+            credits.eq(credits + self.free + allocate.replicate(len(credits))),
+            has_credit.eq((credits != 0) & ~allocate),
+        ]
+
+        is_writing = Signal()  # a register: nothing has to be decoded before pixels are taken
+        m.d.comb += writing.eq(is_writing & ~self.hold if self.single_port else is_writing)
+        if fold > 1:
+            with m.If(writing & (~inside | self.i.valid)):
+                m.d.sync += copy.eq(Mux(last_copy, 0, copy + 1))
+        with m.If(take):
+            m.d.sync += [*group_step, offset.eq(offset + self.group_pitch)]
+            with m.If(group_last):
+                m.d.sync += [
+                    *group_reload,
+                    *col_step,
+                    col_phase.eq(phased & ~col_phase),
+                ]
+                # The second column phase goes on where the first one ends; then the row phase begins again.
+                with m.If(~(polyphase & ~col_phase)):
+                    next_row_phase = row_phase ^ (col_last & phased)
+                    m.d.sync += offset.eq(Mux(polyphase & next_row_phase, self.slot_pitch >> 1, 0))
+                with m.If(col_phase | ~phased):
+                    m.d.sync += [*grid_col_step, col_offset.eq(col_offset + 1)]
+                    with m.If(step_col_last):
+                        m.d.sync += [
+                            col_offset.eq(0),
+                            *tile_col_step,
+                            column.eq(column + fold),
+                            col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
+                        ]
+            with m.If(group_last & col_last):
+                m.d.sync += begin_row()
+                m.d.sync += [
+                    *row_step,
+                    row_phase.eq(phased & ~row_phase),
+                ]
+                with m.If(row_phase | ~phased):
+                    m.d.comb += row_complete.eq(finished)
+                    m.d.sync += [*grid_row_step, row_offset.eq(row_offset + 1)]
+                    with m.If(step_row_last):
+                        m.d.sync += row_offset.eq(0)
+                with m.If(row_last):
+                    m.d.sync += begin_image()
+                    m.d.sync += image_step
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(1)
-                m.d.sync += [image_left.eq(self.images), slot.eq(0), slot_base.eq(0), credits.eq(self.slots)]
+                m.d.sync += image_reload + slot_reload + [slot_base.eq(0), credits.eq(self.slots)]
                 m.d.sync += begin_row() + begin_image()
                 with m.If(self.start):
                     m.next = "ALLOCATE"
             with m.State("ALLOCATE"):
                 # A new tile row begins with the current pixel row, unless the grid has no more of them.
-                with m.If(tile_row == self.tile_rows):
+                with m.If(tile_rows_over):
                     m.d.sync += row_valid.eq(row_valid << 1)
                     m.d.sync += [b.eq(a) for a, b in pairwise(base)]
+                    m.d.sync += is_writing.eq(1)
                     m.next = "WRITE"
-                with m.Elif(credits != 0):
+                with m.Elif(has_credit):
                     m.d.comb += allocate.eq(1)
                     m.d.sync += [
                         row_valid.eq(Cat(Const(1, 1), row_valid)),
                         base[0].eq(slot_base),
-                        tile_row.eq(tile_row + 1),
+                        *tile_row_step,
                     ]
                     m.d.sync += [b.eq(a) for a, b in pairwise(base)]
-                    with m.If(slot == self.slots - 1):
-                        m.d.sync += [slot.eq(0), slot_base.eq(0)]
+                    with m.If(slot_last):
+                        m.d.sync += [*slot_reload, slot_base.eq(0)]
                     with m.Else():
-                        m.d.sync += [slot.eq(slot + 1), slot_base.eq(slot_base + self.slot_pitch)]
+                        m.d.sync += [*slot_step, slot_base.eq(slot_base + self.slot_pitch)]
+                    m.d.sync += is_writing.eq(1)
                     m.next = "WRITE"
             with m.State("WRITE"):
-                m.d.comb += writing.eq(~self.hold if self.single_port else 1)
-                if fold > 1:
-                    with m.If(writing & (~inside | self.i.valid)):
-                        m.d.sync += copy.eq(Mux(last_copy, 0, copy + 1))
-                with m.If(take):
-                    m.d.sync += [group_left.eq(group_left - 1), offset.eq(offset + self.group_pitch)]
-                    with m.If(group_last):
-                        m.d.sync += [
-                            group_left.eq(self.input_groups - 1),
-                            x.eq(next_x),
-                            col_inside.eq((next_x >= self.pad_left) & (next_x < right)),
-                            col_phase.eq(phased & ~col_phase),
-                            offset.eq(Mux(phased & ~col_phase, phase_pitch, 0) + Mux(row_phase, phase_pitch << 1, 0)),
-                        ]
-                        with m.If(col_phase | ~phased):
-                            m.d.sync += [col.eq(col + 1), col_offset.eq(col_offset + 1)]
-                            with m.If(step_col_last):
-                                m.d.sync += [
-                                    col_offset.eq(0),
-                                    tile_col.eq(tile_col + 1),
-                                    column.eq(column + fold),
-                                    col_valid.eq(Cat(col_valid[0] & (tile_col != self.tile_cols - 1), col_valid)),
-                                ]
-                    with m.If(group_last & col_last):
-                        m.d.sync += begin_row()
-                        m.d.sync += [
-                            y.eq(next_y),
-                            row_inside.eq((next_y >= self.pad_top) & (next_y < bottom)),
-                            row_phase.eq(phased & ~row_phase),
-                            offset.eq(Mux(phased & ~row_phase, phase_pitch << 1, 0)),
-                        ]
-                        with m.If(row_phase | ~phased):
-                            m.d.comb += row_complete.eq(finished)
-                            m.d.sync += [row.eq(row + 1), row_offset.eq(row_offset + 1)]
-                            with m.If(step_row_last):
-                                m.d.sync += row_offset.eq(0)
-                                m.next = "ALLOCATE"
-                        with m.If(row_last):
-                            m.d.sync += begin_image()
-                            m.d.sync += image_left.eq(image_left - 1)
-                            m.next = "ALLOCATE"
-                            with m.If(image_left == 1):
-                                m.next = "IDLE"
+                line_over = group_last & col_last & (row_phase | ~phased)
+                with m.If(take & line_over & (step_row_last | grid_row_last)):
+                    m.d.sync += is_writing.eq(0)
+                    m.next = "ALLOCATE"
+                    with m.If(grid_row_last & image_last):
+                        m.next = "IDLE"
 
         # --- the write pipeline: address of each column copy, then from bank row to bank row -----------------------
         col_enable = Signal(n)
@@ -404,21 +417,79 @@ class LineBuffer(wiring.Component):
         dropped = (self.mode == InputMode.SUBSAMPLE) & (row_phase | col_phase)
         m.d.comb += write.eq(writing & (~inside | self.i.valid) & ~dropped)
 
+        fresh = Mux(inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))
+        if self.single_port:
+            self._write_single(
+                m, fresh, col_enable, [Mux(write, row_active, 0) for row_active in active], source, offset + column
+            )
+        else:
+            self._write_dual(m, fresh, col_enable, Mux(write, active, 0), source, offset + column)
+        # The last pixel has reached the last bank row by then.
+        completing = Signal(self.write_latency)
+        m.d.sync += completing.eq(Cat(row_complete, completing))
+        m.d.comb += self.row_done.eq(completing[-1])
+
+        valid = Signal(self.read_latency)
+        m.d.sync += valid.eq(Cat(self.read.valid, valid))
+        m.d.comb += self.o.valid.eq(valid[-1])
+        return m
+
+    def _edges(self, m: Module, name: str, before: Value, size: Value) -> tuple[Signal, list, list]:
+        """Whether a row or column of the padded image lies inside the image.
+
+        Returns
+        -------
+        inside : Signal
+        reload, step : what to do for the first one and for the next one
+        """
+        width = self.dimension_bits + 1
+        inside, left, last = (Signal(name=f"{name}_inside"), Signal(width, name=f"{name}_edge_left"), Signal())
+        # Of the layer: the first edge, and whether it comes with the first step; the same for the second one.
+        at_once, first, first_last, size_last = Signal(), Signal(width), Signal(), Signal()
+        m.d.sync += [
+            at_once.eq(before == 0),
+            first.eq(Mux(before == 0, size, before)),
+            first_last.eq(Mux(before == 0, size == 1, before == 1)),
+            size_last.eq(size == 1),
+        ]
+        reload = [inside.eq(at_once), left.eq(first), last.eq(first_last)]
+        # Behind the image no edge follows.
+        step = [
+            inside.eq(inside ^ last),
+            left.eq(Mux(last, Mux(inside, 0, size), left - 1)),
+            last.eq(Mux(last, ~inside & size_last, left == 2)),
+        ]
+        return inside, reload, step
+
+    def _write_dual(
+        self, m: Module, pixel: Value, columns: Signal, active: Value, source: list[Signal], word: Value
+    ) -> None:
+        """The write pipeline: address of each column copy, then from bank row to bank row.
+
+        Parameters
+        ----------
+        pixel : what is written.
+        columns, active : columns and rows of a patch that it is written to.
+        source : where each row of its patch begins.
+        word : from there, the place of the column copy that comes first.
+        """
+        n, fold, rows, steps, bits = self.input_tile, self.fold, self.rows, self.steps, self._address_bits
+        most_copies = max(-(-n // step) for step in steps)
         stage = data.StructLayout(
             {
                 "pixel": 8 * self.lanes,
                 "cols": n,
-                "words": data.ArrayLayout(16, most_copies),
-                "bases": data.ArrayLayout(16, n),
+                "words": data.ArrayLayout(bits, most_copies),
+                "bases": data.ArrayLayout(bits, n),
             }
         )
         head, head_rows = Signal(stage, reset_less=True), Signal(n)
         m.d.sync += [
-            head.pixel.eq(Mux(inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))),
-            head.cols.eq(col_enable),
-            head_rows.eq(Mux(write, active, 0)),
+            head.pixel.eq(pixel),
+            head.cols.eq(columns),
+            head_rows.eq(active),
         ]
-        m.d.sync += [head.words[k].eq(offset + column - k * fold) for k in range(most_copies)]
+        m.d.sync += [head.words[k].eq(word - k * fold) for k in range(most_copies)]
         m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
 
         control_kind = "ecp5" if self.memory == "ecp5" else "generic"
@@ -427,14 +498,13 @@ class LineBuffer(wiring.Component):
 
         previous, previous_rows = head, head_rows
         for a in range(rows):
-            if a == 0 or not self.single_port:
-                current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
-                m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
+            current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
+            m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
             # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
-            address = [Signal(16, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
+            address = [Signal(bits, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
             enable = Signal(n, name=f"enable{a}")
             written = Signal(8 * self.lanes, name=f"written{a}", reset_less=True)
-            here = Signal(16, name=f"here{a}")
+            here = Signal(bits, name=f"here{a}")
             candidates = range(a, n, rows)
             if fold == 1:
                 m.d.comb += here.eq(current.bases[a])
@@ -447,36 +517,62 @@ class LineBuffer(wiring.Component):
                 enable.eq(Mux(Cat(current_rows[i] for i in candidates).any(), current.cols, 0)),
                 written.eq(current.pixel),
             ]
-            for columns in self.column_groups:
-                j, size = columns.start, 8 * self.lanes
-                m.submodules[f"bank_{a}_{j}"] = bank = self._bank(
-                    size * len(columns), self.words, self.memory, len(columns)
-                )
-                chosen = Signal(16, name=f"chosen{a}_{j}")
+            for group in self.column_groups:
+                bank = self._add_bank(m, a, group)
+                chosen = Signal(bits, name=f"chosen{a}_{group.start}")
                 with m.Switch(self.step):
                     for step in steps:
                         with m.Case(step):
-                            m.d.comb += chosen.eq(address[j // step])
+                            m.d.comb += chosen.eq(address[group.start // step])
                 m.d.comb += [
-                    bank.write_en.eq(enable[columns.start : columns.stop]),
+                    bank.write_en.eq(enable[group.start : group.stop]),
                     bank.write_addr.eq(chosen),
-                    bank.write_data.eq(written.replicate(len(columns))),
+                    bank.write_data.eq(written.replicate(len(group))),
                     bank.read_en.eq(control.o[a][0]),
                     bank.read_addr.eq(control.o[a][1:]),
                 ]
-                for place, column in enumerate(columns):
-                    pixels = bank.read_data[size * place :][:size]
-                    m.d.comb += [
-                        self.o.payload[c][a][column].eq(pixels[8 * c :][:8].as_signed()) for c in range(self.lanes)
-                    ]
             previous, previous_rows = current, current_rows
 
-        # The last pixel has reached the last bank row by then.
-        completing = Signal(rows + 3)
-        m.d.sync += completing.eq(Cat(row_complete, completing))
-        m.d.comb += self.row_done.eq(completing[-1])
+    def _write_single(
+        self, m: Module, pixel: Value, columns: Signal, active: list[Value], source: list[Signal], word: Value
+    ) -> None:
+        """The same for memories that register what they are given; one row at a time."""
+        n, fold, rows, steps, bits = self.input_tile, self.fold, self.rows, self.steps, self._address_bits
+        written, enable = Signal(8 * self.lanes, reset_less=True), Signal(n, reset_less=True)
+        bank_rows = Signal(rows)
+        first = Signal(bits, reset_less=True)
+        copies = -(-n // steps[0])
+        base = [Signal(bits, name=f"copy_base{k}", reset_less=True) for k in range(copies)]
+        m.d.sync += [
+            written.eq(pixel),
+            enable.eq(columns),
+            bank_rows.eq(Cat(Cat(active[a::rows]).any() for a in range(rows))),
+            first.eq(word),
+        ]
+        # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
+        here, phase = Signal(bits), Signal(range(fold))
+        for i in range(n):
+            with m.If(active[i]):
+                m.d.comb += [here.eq(source[i]), phase.eq(i // rows)]
+        m.d.sync += [base[k].eq(here + (phase - k * fold)) for k in range(copies)]
+        for a in range(rows):
+            for group in self.column_groups:
+                bank = self._add_bank(m, a, group)
+                m.d.comb += [
+                    bank.write_en.eq(Mux(bank_rows[a], enable[group.start : group.stop], 0)),
+                    bank.write_addr.eq(first + base[group.start // steps[0]]),
+                    bank.write_data.eq(written.replicate(len(group))),
+                    bank.read_en.eq(self.read.valid),
+                    bank.read_addr.eq(self.read.payload),
+                ]
 
-        valid = Signal(self.read_latency)
-        m.d.sync += valid.eq(Cat(self.read.valid, valid))
-        m.d.comb += self.o.valid.eq(valid[-1])
-        return m
+    def _add_bank(self, m: Module, row: int, group: range) -> wiring.Component:
+        """The memory of some columns of a bank row, its output joined to the chunk."""
+        size = 8 * self.lanes
+        bank = self._bank(size * len(group), self.words, self.memory, len(group))
+        m.submodules[f"bank_{row}_{group.start}"] = bank
+        for place, column in enumerate(group):
+            pixels = bank.read_data[size * place :][:size]
+            for lane in range(self.lanes):
+                m.d.comb += self.o.payload[lane][row][column].eq(pixels[8 * lane :][:8].as_signed())
+        return bank

@@ -144,6 +144,33 @@ class RowPositions(wiring.Component):
         m.d.comb += left.eq(self.o.valid & self.o.ready)
         m.d.sync += [waiting.eq(waiting + go - left), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
 
+        with m.If(go):
+            m.d.sync += y_step + [y.eq(y + 1), first.eq(0)]
+            with m.If(y_last):
+                m.d.sync += y_reload + x_step
+                m.d.sync += [y.eq(0), width.eq(width - self.tile_size)]
+            with m.If(y_last & x_last):
+                m.d.sync += x_reload + r_step
+                m.d.sync += [
+                    width.eq(self.output_width),
+                    image_rows.eq(next_image_rows),
+                    height.eq(next_height),
+                ]
+            with m.If(y_last & x_last & r_last):
+                m.d.sync += r_reload + k_step
+                m.d.sync += [
+                    image_rows.eq(block_image_rows),
+                    height.eq(block_height),
+                    filters_left.eq(filters_left - lanes),
+                    first.eq(1),
+                ]
+            with m.If(y_last & x_last & r_last & k_last):
+                m.d.sync += [
+                    rows_left.eq(rows_left - block_size),
+                    block_image_rows.eq(next_image_rows),
+                    block_height.eq(next_height),
+                ]
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(waiting == 0)
@@ -172,36 +199,11 @@ class RowPositions(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += go.eq(room)
-                with m.If(go):
-                    m.d.sync += y_step + [y.eq(y + 1), first.eq(0)]
-                    with m.If(y_last):
-                        m.d.sync += y_reload + x_step
-                        m.d.sync += [y.eq(0), width.eq(width - self.tile_size)]
-                    with m.If(y_last & x_last):
-                        m.d.sync += x_reload + r_step
-                        m.d.sync += [
-                            width.eq(self.output_width),
-                            image_rows.eq(next_image_rows),
-                            height.eq(next_height),
-                        ]
-                    with m.If(y_last & x_last & r_last):
-                        m.d.sync += r_reload + k_step
-                        m.d.sync += [
-                            image_rows.eq(block_image_rows),
-                            height.eq(block_height),
-                            filters_left.eq(filters_left - lanes),
-                            first.eq(1),
-                        ]
-                    with m.If(y_last & x_last & r_last & k_last):
-                        m.d.sync += [
-                            rows_left.eq(rows_left - block_size),
-                            block_image_rows.eq(next_image_rows),
-                            block_height.eq(next_height),
-                            go.eq(0),
-                        ]
-                        m.next = "BLOCK"
-                        with m.If(block_last):
-                            m.next = "IDLE"
+                with m.If(go & y_last & x_last & r_last & k_last):
+                    m.d.sync += go.eq(0)
+                    m.next = "BLOCK"
+                    with m.If(block_last):
+                        m.next = "IDLE"
 
         # What follows from the loops' state takes two cycles more.
         inside, row_last, first_1 = Signal(), Signal(), Signal()

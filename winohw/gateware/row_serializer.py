@@ -203,20 +203,23 @@ class RowSerializer(wiring.Component):
         ending = Signal()  # this is the layer's last row inside the image
 
         # --- a row starts, with its position, and the first one of a group with its constants ------------------------
-        start, there = Signal(), Signal()
+        start, there, constants_there = Signal(), Signal(), Signal()
         first = Signal()  # this row is the first of its group: its constants are taken now
         position_more = Signal(range(beats))
         for k in range(1, beats):
             with m.If(position.columns > k * lanes):
                 m.d.comb += position_more.eq(k)
         m.d.comb += [
-            there.eq(positions.o.valid & (~position.first | (self.constants.valid & ~first))),
+            there.eq(positions.o.valid & (~position.first | constants_there)),
             start.eq(self.filled & there & self.o.ready & (~running | last)),
             positions.o.ready.eq(start),
             self.constants.ready.eq(first),
             self.idle.eq(positions.idle & ~running & ~self.o.valid),
         ]
-        m.d.sync += first.eq(start & position.first)
+        m.d.sync += [
+            first.eq(start & position.first),
+            constants_there.eq(self.constants.valid & ~first & ~(start & position.first)),
+        ]
 
         # --- its beats: what comes next ------------------------------------------------------------------------------
         next_more, next_channel, next_present = Signal.like(more), Signal.like(channel), Signal.like(present)

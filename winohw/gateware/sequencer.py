@@ -276,6 +276,37 @@ class Sequencer(wiring.Component):
         go, room = Signal(), Signal()
         waiting = Signal(range(_QUEUE + 1))
         m.d.sync += [waiting.eq(waiting + go - pop), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
+        with m.If(go):
+            m.d.sync += [
+                group_start.eq(0),
+                patch_start.eq(p_last),
+                column.eq(column + 1),
+                accumulator.eq(accumulator + 1),
+            ]
+            m.d.sync += p_step
+            with m.If(p_last):
+                m.d.sync += p_reload + x_step
+            with m.If(p_last & x_last):
+                m.d.sync += x_reload + r_step + to_next_row
+            with m.If(p_last & x_last & r_last):
+                m.d.sync += r_reload + g_step + to_block
+                m.d.sync += [
+                    group_offset.eq(group_offset + self.group_pitch),
+                    accumulator.eq(0),
+                    group_start.eq(1),
+                    g_first.eq(0),
+                ]
+            with m.If(p_last & x_last & r_last & g_last):
+                m.d.sync += g_reload + k_step
+                m.d.sync += [group_offset.eq(0), g_first.eq(1)]
+            with m.If(p_last & x_last & r_last & g_last & k_last):
+                m.d.sync += [
+                    block_slot.eq(next_slot),
+                    block_base.eq(next_base),
+                    block_slot_last.eq(next_slot_last),
+                    rows_left.eq(rows_left - block_size),
+                ]
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += is_idle.eq(waiting == 0)
@@ -304,40 +335,11 @@ class Sequencer(wiring.Component):
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += go.eq(room)
-                with m.If(go):
-                    m.d.sync += [
-                        group_start.eq(0),
-                        patch_start.eq(p_last),
-                        column.eq(column + 1),
-                        accumulator.eq(accumulator + 1),
-                    ]
-                    m.d.sync += p_step
-                    with m.If(p_last):
-                        m.d.sync += p_reload + x_step
-                    with m.If(p_last & x_last):
-                        m.d.sync += x_reload + r_step + to_next_row
-                    with m.If(p_last & x_last & r_last):
-                        m.d.sync += r_reload + g_step + to_block
-                        m.d.sync += [
-                            group_offset.eq(group_offset + self.group_pitch),
-                            accumulator.eq(0),
-                            group_start.eq(1),
-                            g_first.eq(0),
-                        ]
-                    with m.If(p_last & x_last & r_last & g_last):
-                        m.d.sync += g_reload + k_step
-                        m.d.sync += [group_offset.eq(0), g_first.eq(1)]
-                    with m.If(p_last & x_last & r_last & g_last & k_last):
-                        m.d.sync += [
-                            block_slot.eq(next_slot),
-                            block_base.eq(next_base),
-                            block_slot_last.eq(next_slot_last),
-                            rows_left.eq(rows_left - block_size),
-                            go.eq(0),
-                        ]
-                        m.next = "BLOCK"
-                        with m.If(block_last):
-                            m.next = "IDLE"
+                with m.If(go & p_last & x_last & r_last & g_last & k_last):
+                    m.d.sync += go.eq(0)
+                    m.next = "BLOCK"
+                    with m.If(block_last):
+                        m.next = "IDLE"
 
         # The address takes three terms: two cycles for two additions.
         partial, last_term = Signal(16, reset_less=True), Signal(16, reset_less=True)

@@ -349,7 +349,7 @@ class _Drain:
         now = self.started + timing.drain_latency + timing.tile_beats - 1 + timing.output_latency
         for columns in tile:
             now += 1
-            self.start = max(now, self.start + self.emission, self.offered)
+            self.start = max(now, self.start + self.emission, self.offered + 1)
             if self.taken is None:
                 self.taken = self.start + 1
             self.emission = max(1, cycles[columns])

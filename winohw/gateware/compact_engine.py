@@ -251,10 +251,11 @@ def elaborate_compact(engine: Engine) -> Module:
                 m.next = "START"
         with m.State("START"):
             m.d.comb += start.eq(1)
-            m.d.sync += status.cycles.eq(1)
+            m.d.sync += status.cycles.eq(config.statistics)
             m.next = "RUN"
         with m.State("RUN"):
-            m.d.sync += status.cycles.eq(status.cycles + 1)
+            if config.statistics:
+                m.d.sync += status.cycles.eq(status.cycles + 1)
             for name, active in counters.items():
                 with m.If(active):
                     m.d.sync += status[name].eq(status[name] + 1)

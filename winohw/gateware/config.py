@@ -65,7 +65,8 @@ class EngineConfig:
     multiplier : str
         Kind of the multipliers, see `winohw.gateware.multiplier`; that of the family unless told.
     statistics : bool
-        Whether the engine counts cycles of work and of waiting; without, its status has zeros in their place.
+        Whether the engine counts cycles, those of work and of waiting; without, its status has zeros in their place.
+        Only a compact datapath can do without.
     descriptor_checks : bool
         Whether fields of a descriptor are checked against each other; without, the host has to be trusted.
     datapath : str
@@ -177,8 +178,11 @@ class EngineConfig:
             raise ValueError(f"the exact profile needs exact matrices; those of {base} are not")
         if self.datapath == "compact":
             self._check_compact()
-        elif self.line_memory != "dual":
-            raise ValueError(f"a wide datapath needs the line_memory 'dual', not {self.line_memory!r}")
+        elif self.line_memory != "dual" or not self.statistics:
+            raise ValueError(
+                "a wide datapath needs the line_memory 'dual' and statistics, "
+                f"not {self.line_memory!r} and {self.statistics}"
+            )
         if not self.multiplier:
             object.__setattr__(self, "multiplier", self.family)
         check_parameters(self.v_bits, self.u_bits, self.multiplier)

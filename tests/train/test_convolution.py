@@ -32,7 +32,7 @@ LAYERS = {
     "learned": {"tile_size": 4, "learned_scales": True},
     "balanced": {"tile_size": 4, "balanced": True},
     "balanced stride 2": {"tile_size": 4, "stride": 2, "balanced": True, "granularity": Granularity.STAGE},
-    "balanced flex": {"tile_size": 4, "balanced": True, "transforms": "flex"},
+    "balanced flex": {"tile_size": 4, "balanced": True, "transforms": "flex", "fraction_bits": 0},
     "rectified": {"tile_size": 4, "rectified": True},
 }
 
@@ -59,7 +59,7 @@ def test_the_layer_is_the_exported_integer_layer(name):
     if name in ("flex", "learned", "balanced flex"):  # as they are after a while of training
         with torch.no_grad():
             for parameter in (*conv.transforms.parameters(), *conv.input_shift.parameters()):
-                parameter += 0.1 * torch.randn(parameter.shape)
+                parameter += 0.02 * torch.randn(parameter.shape)
     layer, matrices, profile = conv.to_layer(*x.shape[2:])
     on_grid = pixels_of((x * 16 + 0.5).floor().clamp(-128, 127) / 16, 4)
     wanted = GoldenModel(matrices, profile).run(layer, on_grid)
@@ -120,9 +120,9 @@ def test_balanced_matrices_are_exact_and_lose_less():
             profile = calibrate(chosen, step.conv.layer, step.pixels_in, 8, per_tap=per_tap)
             pixels = GoldenModel(chosen, profile).run(step.conv.layer, step.pixels_in)
             errors[name, per_tap] = np.square(pixels.astype(int) - step.pixels_out).mean()
-    assert errors["balanced", True] < 0.4 * errors["usual", True]
-    assert errors["balanced", False] < 0.2 * errors["usual", False]
-    assert errors["balanced", False] < 0.5 * errors["usual", True]  # one scale a stage, and better than one a tap
+    assert errors["balanced", True] < 0.15 * errors["usual", True]
+    assert errors["balanced", False] < 0.05 * errors["usual", False]
+    assert errors["balanced", False] < 0.15 * errors["usual", True]  # one scale a stage, and better than one a tap
 
 
 def test_flex_and_learned_scales_have_gradients():
@@ -143,7 +143,7 @@ def test_training_flex_lowers_the_error():
         weights, scales = conv.integer_weights()
         wanted = torch.nn.functional.conv2d(x, weights * scales[:, None, None, None], conv.bias, padding=1)
         wanted = wanted.clamp(-16, 15.875)
-    optimizer = torch.optim.SGD(conv.transforms.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(conv.transforms.parameters(), 2e-3)
     losses = []
     for _ in range(20):
         loss = (conv(x) - wanted).square().mean()

@@ -72,6 +72,7 @@ def _arithmetic_options(command):
         click.option("--granularity", type=click.Choice(_GRANULARITIES), default="tap", help="Scales of each step."),
         click.option("--bits", nargs=3, type=int, default=(8, 8, 8), help="Widths of pixels, weights and products."),
         click.option("--learned-scales", is_flag=True, help="Learn the scales, too."),
+        click.option("--fraction-bits", default=4, help="Of learned matrices, 0 to 8."),
         click.option("--balanced", is_flag=True, help="Matrices that suit narrow steps (F4)."),
     ]
     for option in reversed(options):

@@ -26,6 +26,7 @@ __all__ = ["DirectConv2d", "QuantizedConv2d", "WinogradConv2d"]
 #: Whole numbers below this are exact in single precision.
 _EXACT_IN_SINGLE = 2**24
 _MAX_SHIFT = 31
+_MAX_TOTAL_SHIFT = 62
 #: Places of the requantization's right shift up to which its two roundings are told from one in training.
 _SECOND_ROUNDING_MATTERS = 6
 
@@ -378,7 +379,7 @@ class WinogradConv2d(QuantizedConv2d):
         least = int(before.max())
         low, high = signed_range(self.bits[2])
         prices = []
-        for total in range(least, _MAX_SHIFT + 1):
+        for total in range(least, _MAX_TOTAL_SHIFT + 1):
             step = torch.exp2(total - before)[:, None]
             error = (products / step).add_(0.5).floor_().clamp_(low, high).mul_(step).sub_(products)
             squares = error.square_().sum(dim=1, dtype=torch.float64)

@@ -12,16 +12,16 @@ from winohw.train.fake_quantization import round_through
 __all__ = ["Transforms", "balanced"]
 
 #: Points, and factors of the rows of Bᵀ and of G, by (m, r). The products of both go out of the columns of Aᵀ.
-_BALANCES = {(4, 3): ((0, 1, -1, "1/2", -2, None), (1, 1, 1, 2, 2, 1), (6, 2, 2, 1, 1, 6))}
+_BALANCES = {(4, 3): ((0, "2/3", "-2/3", "3/2", "-3/2", None), (1, 2, 2, 2, 2, 1), (10, 1, 1, 1, 1, 10))}
 
 
 def balanced(tile_size: int, kernel_size: int) -> Winograd:
     """Exact matrices that lose less than Toom-Cook's usual ones where all steps are narrowed to few bits.
 
-    Two things make them different. A negative reciprocal pair of points, 1/2 and -2, in place of ±2. And factors: a
-    rounded product has the same error at every tap, but each column of Aᵀ multiplies it by its own factor; what is
-    large there is better in G, and rows of Bᵀ and G of about one size need no scales of their own. All of it is in
-    constants of the hardware. `docs/accuracy.md` has the figures.
+    Two things make them different. Points nearer to one, ±2/3 and ±3/2 in place of ±1 and ±2, whose powers differ
+    less. And factors: a rounded product has the same error at every tap, but each column of Aᵀ multiplies it by its
+    own factor; what is large there is better in G, and rows of Bᵀ and G of about one size need no scales of their own.
+    All of it is in constants of the hardware. `docs/accuracy.md` has the figures.
 
     Raises
     ------
@@ -59,7 +59,8 @@ class Transforms(nn.Module):
     learned
         Whether they are parameters (``flex``) or stay (``static``).
     fraction_bits
-        Learned matrices are multiples of ``2**-fraction_bits`` of the initial ones' unit, 0 to 8.
+        Learned matrices are multiples of ``2**-fraction_bits`` of the initial ones' unit, 0 to 8. What is learned are
+        parts of the greatest entry, so that one learning rate suits all matrices.
 
     Raises
     ------
@@ -78,7 +79,7 @@ class Transforms(nn.Module):
         for name in ("bt", "g", "at"):
             matrix = torch.from_numpy(getattr(initial, name).astype(np.float32))
             if learned:
-                setattr(self, name, nn.Parameter(matrix))
+                setattr(self, name, nn.Parameter(matrix / float(matrix.abs().max())))
             else:
                 self.register_buffer(name, matrix)
 
@@ -91,8 +92,11 @@ class Transforms(nn.Module):
         """Bᵀ, G and Aᵀ as integers, with gradients where they are learned."""
         if not self.learned:
             return self.bt, self.g, self.at
-        scale = 2.0**self.fraction_bits
-        return round_through(self.bt * scale), round_through(self.g * scale), round_through(self.at * scale)
+        return tuple(round_through(getattr(self, name) * self._unit(name)) for name in ("bt", "g", "at"))
+
+    def _unit(self, name: str) -> float:
+        """What is rounded for a learned part of 1."""
+        return float(np.abs(getattr(self.initial, name)).max()) * 2.0**self.fraction_bits
 
     def export(self) -> Winograd:
         """The matrices as the hardware takes them."""

@@ -292,7 +292,8 @@ def _wants_board(context: click.Context, port: str | None, board: str | None, si
 def _board_figures(driver: Driver, comparison: Comparison) -> dict[str, Any]:
     """What a run on a board adds to the figures."""
     found, link = driver.capabilities, driver.link
-    seconds = comparison.winograd.cycles / found.clock if found.clock else None
+    cycles = comparison.winograd.cycles
+    seconds = cycles / found.clock if found.clock and cycles else None
     figures = {"name": found.board, "clock": found.clock, "requantizer": found.config.requantizer}
     return {"board": {**figures, "seconds_of_engine": seconds, "link": asdict(link)}}
 
@@ -333,9 +334,9 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
     rows: list[tuple[str, Callable[[Any], str]]] = [
         ("tile size m", lambda run: str(run.job.tile_size)),
         ("multipliers", lambda run: str(run.job.config.multipliers)),
-        ("cycles", lambda run: f"{run.cycles:,}"),
-        ("utilisation of the multipliers", lambda run: f"{run.utilisation:.1%}"),
-        ("effective MAC a cycle", lambda run: f"{run.effective_macs_per_cycle:.1f}"),
+        ("cycles", lambda run: f"{run.cycles:,}" if run.cycles else "not counted"),
+        ("utilisation of the multipliers", lambda run: f"{run.utilisation:.1%}" if run.cycles else ""),
+        ("effective MAC a cycle", lambda run: f"{run.effective_macs_per_cycle:.1f}" if run.cycles else ""),
     ]
     for label, value in rows:
         table.add_row(label, *(value(run) for run in runs))

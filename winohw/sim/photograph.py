@@ -58,13 +58,15 @@ class ImageRun:
 
     @property
     def cycles(self) -> int:
-        """From the accepted descriptors to the last pixels out, without what lies between jobs."""
+        """From accepted descriptors to last pixels out, without what lies between jobs; 0 where they are not counted."""
         return self._sum("cycles")
 
     @property
-    def utilisation(self) -> float:
-        """Share of all multiplier-cycles that worked on tiles of the layer; lanes without a channel count as idle."""
-        return self._sum("busy") * self.job.used_lanes / self.cycles
+    def utilisation(self) -> float | None:
+        """Share of all multiplier-cycles that worked on tiles of the layer; lanes without a channel count as idle. None
+        if the engine does not count.
+        """
+        return None if not self.cycles else self._sum("busy") * self.job.used_lanes / self.cycles
 
     @property
     def effective_macs(self) -> int:
@@ -72,9 +74,9 @@ class ImageRun:
         return self.layer.geometry.macs * len(self.pixels)
 
     @property
-    def effective_macs_per_cycle(self) -> float:
-        """Multiply-accumulates of the direct convolution a cycle."""
-        return self.effective_macs / self.cycles
+    def effective_macs_per_cycle(self) -> float | None:
+        """Multiply-accumulates of the direct convolution a cycle; None if the engine does not count."""
+        return None if not self.cycles else self.effective_macs / self.cycles
 
     def figures(self) -> dict[str, object]:
         """Everything that is reported, for JSON."""
@@ -120,8 +122,8 @@ class Comparison:
 
     @property
     def ratio(self) -> float | None:
-        """Cycles of direct convolution over those of Winograd, on as many multipliers."""
-        if self.direct is None:
+        """Cycles of direct convolution over those of Winograd, on as many multipliers; None if one is not known."""
+        if self.direct is None or not self.winograd.cycles:
             return None
         scale = self.direct.job.config.multipliers / self.winograd.job.config.multipliers
         return self.direct.cycles * scale / self.winograd.cycles

@@ -58,7 +58,7 @@ class ImageRun:
 
     @property
     def cycles(self) -> int:
-        """From accepted descriptors to last pixels out, without what lies between jobs; 0 where they are not counted."""
+        """From accepted descriptors to last pixels out, without what lies between jobs; 0 if they are not counted."""
         return self._sum("cycles")
 
     @property

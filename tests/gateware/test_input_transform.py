@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
+from bursts import Bursts
 
 from winohw.algorithm.ranges import signed_bits
 from winohw.algorithm.toomcook import Winograd, winograd
@@ -59,7 +60,8 @@ def test_gaps(tile, kernel, fold, stall):
     matrices = winograd(tile, kernel)
     dut = InputTransform(matrices, fold=fold)
     x = chunks(np.random.default_rng(2).integers(-128, 128, (30, matrices.n, matrices.n)), fold)
-    result = run_stream(dut, {"i": x}, {"o": len(x)}, stalls=Stalls(3, i=stall))
+    whole = x.reshape(30, fold, *x.shape[1:])
+    result = run_stream(Bursts(dut, fold), {"i": whole}, {"o": len(x)}, stalls=Stalls(3, i=stall))
     np.testing.assert_array_equal(result.outputs["o"], dut.model(x))
 
 
@@ -73,8 +75,9 @@ def check_quantized(tile: int, kernel: int, fold: int, narrowing: Narrowing) -> 
     expected = dut.model(chunks(x, fold), shift)
     together = expected.reshape(len(x), fold, matrices.n, -1).swapaxes(1, 2).reshape(v.shape)
     np.testing.assert_array_equal(together, v)
-    inputs = {"i": chunks(x, fold)}
-    result = run_stream(dut, inputs, {"o": len(expected)}, constants={"shift": shift}, stalls=Stalls(5, i=0.2))
+    inputs = {"i": chunks(x, fold).reshape(len(x), fold, -1, matrices.n)}
+    outputs, constants = {"o": len(expected)}, {"shift": shift}
+    result = run_stream(Bursts(dut, fold), inputs, outputs, constants=constants, stalls=Stalls(5, i=0.2))
     np.testing.assert_array_equal(result.outputs["o"], expected)
     assert dut.v_bits == narrowing.bits
 

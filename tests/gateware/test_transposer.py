@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 from amaranth.hdl import signed
+from bursts import Bursts
 
 from winohw.gateware.transposer import Transposer
 from winohw.sim.stalls import Stalls
@@ -30,7 +31,8 @@ def test_equals_model(sizes, stalls):
     dut = Transposer(signed(9), *sizes)
     x = matrices(dut, 20)
     expected = dut.model(x)
-    result = run_stream(dut, {"i": x}, {"o": len(expected)}, stalls=Stalls(7, i=stalls))
+    whole = x.reshape(20, dut.chunks_in, *x.shape[1:])
+    result = run_stream(Bursts(dut, dut.chunks_in), {"i": whole}, {"o": len(expected)}, stalls=Stalls(7, i=stalls))
     np.testing.assert_array_equal(result.outputs["o"], expected)
     if not stalls:
         assert result.streams["o"].first == dut.chunks_in - 1 + dut.latency
@@ -42,7 +44,14 @@ def test_leaves_out_columns(count):
     dut = Transposer(signed(9), 6, 4, variable=True)
     x = matrices(dut, 10)
     expected = dut.model(x).reshape(10, 4, 6, 1)[:, :count].reshape(-1, 6, 1)
-    result = run_stream(dut, {"i": x}, {"o": len(expected)}, constants={"count": count}, stalls=Stalls(8, i=0.2))
+    whole = x.reshape(10, dut.chunks_in, *x.shape[1:])
+    result = run_stream(
+        Bursts(dut, dut.chunks_in),
+        {"i": whole},
+        {"o": len(expected)},
+        constants={"count": count},
+        stalls=Stalls(8, i=0.2),
+    )
     np.testing.assert_array_equal(result.outputs["o"], expected)
 
 

@@ -38,7 +38,7 @@ class InputTransform(wiring.Component):
     without a gap. Then each column becomes a column of V, exactly, or narrowed by a shift per tap in the ``quantized``
     profile.
 
-    It never stalls. Chunks may come with any gaps; the chunks of one V leave without.
+    It never stalls. The chunks of a patch come, and leave, without a pause.
 
     Latency: ``latency`` cycles from a patch's last chunk to the first chunk of V. Throughput: a chunk a cycle.
 
@@ -53,6 +53,8 @@ class InputTransform(wiring.Component):
         port. None: V is exact.
     max_shift : int, optional
         Greatest shift; that of ``narrowing`` unless told.
+    kind : str
+        Of the copies of control signals, see :class:`~winohw.gateware.fan_out.FanOut`.
 
     Attributes
     ----------
@@ -88,6 +90,7 @@ class InputTransform(wiring.Component):
         fold: int = 1,
         narrowing: Narrowing | None = None,
         max_shift: int | None = None,
+        kind: str = "generic",
     ):
         n = winograd.n
         if fold < 1 or n % fold:
@@ -103,7 +106,7 @@ class InputTransform(wiring.Component):
         # Network a makes column a of every chunk.
         shared = [_union(column_ranges[a :: self.columns]) for a in range(self.columns)]
         self._columns = [LinearNetwork(winograd.bt, [bounds] * n) for bounds in shared]
-        self._transposer = Transposer(signed(self._rows[0].output_bits), n, n, self.columns, self.columns)
+        self._transposer = Transposer(signed(self._rows[0].output_bits), n, n, self.columns, self.columns, kind=kind)
         exact_bits = max(network.output_bits for network in self._columns)
         self.v_bits = exact_bits if narrowing is None else narrowing.bits
         self.latency = self._rows[0].latency + self._columns[0].latency
@@ -129,7 +132,8 @@ class InputTransform(wiring.Component):
     def of(cls, config: EngineConfig) -> InputTransform:
         """The input transform of one lane of an engine."""
         narrowing = config.profile.input if config.quantized else None
-        return cls(config.winograd(), fold=config.fold, narrowing=narrowing, max_shift=config.max_shifts[0])
+        kind = "ecp5" if config.family == "ecp5" else "generic"
+        return cls(config.winograd(), fold=config.fold, narrowing=narrowing, max_shift=config.max_shifts[0], kind=kind)
 
     def model(self, x: ArrayLike, shift: ArrayLike | None = None) -> NDArray[np.int64]:
         """What the component computes: all chunks ``[k * fold][row in chunk][column]`` to ``[k * fold][row][column]``.

@@ -70,6 +70,8 @@ class OutputTransform(wiring.Component):
     queue_depth : int, optional
         Rows that the queue holds: a power of two, no less than the largest m (with n = 2, twice and with n = 1, three
         times that). As many as full speed needs unless told.
+    kind : str
+        Of the copies of control signals, see :class:`FanOut`.
 
     Attributes
     ----------
@@ -113,6 +115,7 @@ class OutputTransform(wiring.Component):
         columns: int = 1,
         lead: int = 0,
         queue_depth: int | None = None,
+        kind: str = "generic",
     ):
         if lanes < 1:
             raise ValueError(f"Output transform lanes must be 1 or more, not {lanes!r}")
@@ -126,7 +129,7 @@ class OutputTransform(wiring.Component):
             raise ValueError(f"Output transform columns must divide the input tile {n}, not {columns!r}")
         self.columns = columns
         self.lead = lead
-        self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift, columns)
+        self._pipeline = _Pipeline(self.kernels, sum_bits, lanes, narrowing, self.max_shift, columns, kind)
         self.tile_sizes = self._pipeline.tile_sizes
         # A tile is charged three cycles late; the next ones may have been started by then.
         self.margin = self.tile_sizes[-1] * (-(-3 // self.interval(self.tile_sizes[0])) - 1)
@@ -169,6 +172,7 @@ class OutputTransform(wiring.Component):
             columns=config.output_columns,
             lead=lead,
             queue_depth=_LUT_RAM_DEPTH if config.output_columns == 1 else None,
+            kind="ecp5" if config.family == "ecp5" else "generic",
         )
 
     def model(self, x: ArrayLike, kernel: int | None = None, shift: ArrayLike | None = None) -> NDArray[np.int64]:
@@ -272,6 +276,7 @@ class _Pipeline(wiring.Component):
         narrowing: Narrowing | None,
         max_shift: int | None,
         columns: int,
+        kind: str,
     ):
         modulo_bits = sum_bits if narrowing is None else None
         input_range = signed_range(sum_bits if narrowing is None else narrowing.bits)
@@ -287,7 +292,7 @@ class _Pipeline(wiring.Component):
         self._max_shift = max_shift
         largest = self.tile_sizes[-1]
         entry = signed(column.output_bits)
-        self._transposers = [Transposer(entry, n, largest, columns, variable=True) for _ in range(lanes)]
+        self._transposers = [Transposer(entry, n, largest, columns, kind=kind, variable=True) for _ in range(lanes)]
         self.latency = column.latency + self._transposers[0].latency + row.latency
 
         self._narrows = self._dividers = None

@@ -1,11 +1,12 @@
 """Turns a matrix that arrives row by row into one that leaves column by column."""
 
 import numpy as np
-from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.pipeline import matrix_layout
 
 __all__ = ["Transposer"]
@@ -15,8 +16,8 @@ class Transposer(wiring.Component):
     """Collects a matrix in chunks of rows and gives it in chunks of columns, with a double buffer.
 
     All chunks but the last wait in a shift register; with the last one the whole matrix moves into a second shift
-    register, which gives a chunk of columns a cycle while the next matrix comes in. It never stalls. Chunks may come
-    with any gaps; those of one matrix leave without.
+    register, which gives a chunk of columns a cycle while the next matrix comes in. It never stalls. The chunks of a
+    matrix come, and leave, without a pause.
 
     Latency: 1 cycle from the last chunk in to the first chunk out. Throughput: a chunk in and a chunk out a cycle.
     Where more chunks leave than arrive, the sender must leave time for them between the last chunks of two matrices.
@@ -31,6 +32,8 @@ class Transposer(wiring.Component):
         Rows a chunk in; divides ``rows``.
     chunk_columns : int
         Columns a chunk out; divides ``columns``.
+    kind : str
+        Of the copies of the signal that moves a matrix, see :class:`FanOut`: one for each entry.
     variable : bool
         Whether only some of the columns leave, as many chunks as ``count`` tells.
 
@@ -64,6 +67,7 @@ class Transposer(wiring.Component):
         chunk_rows: int = 1,
         chunk_columns: int = 1,
         *,
+        kind: str = "generic",
         variable: bool = False,
     ):
         for side, size, chunk in (("rows", rows, chunk_rows), ("columns", columns, chunk_columns)):
@@ -76,6 +80,7 @@ class Transposer(wiring.Component):
         self.columns = columns
         self.chunk_rows = chunk_rows
         self.chunk_columns = chunk_columns
+        self.kind = kind
         self.variable = variable
         self.chunks_in = rows // chunk_rows
         self.chunks_out = columns // chunk_columns
@@ -100,20 +105,22 @@ class Transposer(wiring.Component):
         ]
         leaving = [Signal(self.o.payload.shape(), name=f"leaving{k}", reset_less=True) for k in range(self.chunks_out)]
         valid = Signal(self.chunks_out)
-        chunk = Signal(range(self.chunks_in))
-        # Loads the second register, again and again until the last chunk comes: the previous matrix has left by then,
-        # unless it has more chunks than arrive.
-        loading = Signal(init=self.chunks_in == 1)
-        last = Signal()
+        later = [*waiting, self.i.payload][1:]
+        m.d.sync += [Value.cast(a).eq(Value.cast(b)) for a, b in zip(waiting, later, strict=True)]
 
-        m.d.comb += last.eq(self.i.valid & loading)
-        load = loading if self.chunks_out <= self.chunks_in else last
-        with m.If(self.i.valid):
-            m.d.sync += chunk.eq(Mux(last, 0, chunk + 1))
-            if self.chunks_in > 1:
-                m.d.sync += loading.eq(chunk == self.chunks_in - 2)
-            later = [*waiting, self.i.payload][1:]
-            m.d.sync += [Value.cast(a).eq(Value.cast(b)) for a, b in zip(waiting, later, strict=True)]
+        # The last chunk is known a cycle ahead, as the one before comes: each entry has a copy of the signal.
+        last = Signal()
+        loads = [last] * self.rows * self.chunks_out
+        if self.chunks_in == 1:
+            m.d.comb += last.eq(self.i.valid)
+        else:
+            chunk = Signal(range(self.chunks_in))
+            next_last = Signal()
+            m.d.comb += next_last.eq(self.i.valid & (chunk == self.chunks_in - 2))
+            m.d.sync += [last.eq(next_last), chunk.eq(Mux(self.i.valid & ~last, chunk + 1, 0))]
+            m.submodules.copies = copies = FanOut(1, len(loads), self.kind)
+            m.d.comb += copies.i.eq(next_last)
+            loads = list(copies.o)
 
         leaves = Signal(self.chunks_out, init=-1, reset_less=True)
         if self.variable:
@@ -121,18 +128,14 @@ class Transposer(wiring.Component):
 
         matrix = [row for part in [*waiting, self.i.payload] for row in part]
         for k, part in enumerate(leaving):
-            loaded = Signal(self.o.payload.shape(), name=f"loaded{k}")
-            m.d.comb += [
-                loaded[row][column].eq(matrix[row][k * self.chunk_columns + column])
-                for row in range(self.rows)
-                for column in range(self.chunk_columns)
-            ]
-            if k + 1 < self.chunks_out:
-                m.d.sync += [
-                    Value.cast(part).eq(Mux(load, loaded, leaving[k + 1])),
-                    valid[k].eq(Mux(last, leaves[k], valid[k + 1])),
-                ]
-            else:
-                m.d.sync += [Value.cast(part).eq(loaded), valid[k].eq(last & leaves[k])]
+            following = leaving[k + 1] if k + 1 < self.chunks_out else None
+            for row in range(self.rows):
+                loaded = Value.cast(part[row])
+                fresh = Cat(matrix[row][k * self.chunk_columns + column] for column in range(self.chunk_columns))
+                if following is not None:
+                    fresh = Mux(loads[row * self.chunks_out + k], fresh, Value.cast(following[row]))
+                m.d.sync += loaded.eq(fresh)
+            after = 0 if following is None else valid[k + 1]
+            m.d.sync += valid[k].eq(Mux(last, leaves[k], after))
         m.d.comb += [self.o.payload.eq(leaving[0]), self.o.valid.eq(valid[0])]
         return m

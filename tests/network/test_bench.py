@@ -9,9 +9,10 @@ from rich.console import Console
 
 from winohw.algorithm.geometry import ConvGeometry
 from winohw.gateware.config import EngineConfig
+from winohw.gateware.direct_engine import direct_engine
 from winohw.gateware.job import Job
-from winohw.network.bench import bench, direct_engine
-from winohw.network.networks import NamedLayer, network
+from winohw.network.bench import bench
+from winohw.network.networks import NamedLayer
 from winohw.numerics.formats import Quantized
 from winohw.sim.layer import EngineSimulation
 
@@ -137,16 +138,8 @@ def test_progress():
     assert names == ["middle", "again"]
 
 
-def test_direct_engine():
-    board = EngineConfig(kernels=(1, 2, 3, 4), input_lanes=4, requantizer_lanes=3, output_columns=2)
-    direct = direct_engine(board, network("resnet-18"))
-    assert direct.direct
-    assert direct.multipliers == board.multipliers == 144
-    assert direct.line_words * 9 * direct.input_lanes == board.line_words * 36 * board.input_lanes
-
-
 def test_direct_engine_runs_the_layers():
-    direct = direct_engine(ENGINE, LAYERS)
+    direct = direct_engine(ENGINE, [layer.geometry for layer in LAYERS])
     report = bench(LAYERS[1:2], direct, simulate=True, compiled=False)
     assert report.exact
     assert report.cycles == bench(LAYERS[1:2], ENGINE).layers[0].direct.cycles

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from winohw.algorithm.geometry import ConvGeometry
 from winohw.gateware.config import EngineConfig
+from winohw.gateware.direct_engine import direct_engine
 from winohw.gateware.job import UnsupportedLayer
 from winohw.network.networks import NamedLayer, network
 from winohw.network.plan import LayerPlan, plan_layer
@@ -24,7 +25,7 @@ from winohw.numerics.requantize import Requantization, ShiftRequantization, quan
 from winohw.sim.compiled import Advance
 from winohw.sim.layer import EngineSimulation
 
-__all__ = ["BenchReport", "LayerResult", "bench", "direct_engine", "random_layer", "random_pixels"]
+__all__ = ["BenchReport", "LayerResult", "bench", "random_layer", "random_pixels"]
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[Advance], None] | None]]
 
@@ -296,43 +297,6 @@ class BenchReport:
         plot_bench(self, path)
 
 
-def direct_engine(config: EngineConfig, layers: Sequence[NamedLayer] = ()) -> EngineConfig:
-    """The engine of direct convolution, m = 1, with as many multipliers as `config` or the next fewer.
-
-    It has the same memories: bits of line buffer, outputs a block. Of the possible lanes it has those that take the
-    fewest passes over the layers. A fold is undone.
-    """
-    taps = config.kernel_size**2
-    lanes = max(1, config.multipliers // taps)
-
-    def passes(split: tuple[int, int]) -> int:
-        return sum(
-            layer.geometry.out_height
-            * layer.geometry.out_width
-            * -(-layer.geometry.channels // split[0])
-            * -(-layer.geometry.filters // split[1])
-            for layer in layers
-        )
-
-    splits = [(pc, lanes // pc) for pc in range(1, lanes + 1) if lanes % pc == 0]
-    input_lanes, output_lanes = min(splits, key=passes)
-    bits = config.line_words * config.input_tile**2 * config.input_lanes
-    return EngineConfig(
-        tile_size=1,
-        kernel_size=config.kernel_size,
-        input_lanes=input_lanes,
-        output_lanes=output_lanes,
-        max_tiles=config.max_tiles * config.tile_size**2,
-        line_words=min(1 << 16, bits // (taps * input_lanes)),
-        drain_tiles=config.drain_tiles * config.tile_size**2,
-        max_products=config.max_products,
-        requantizer=config.requantizer,
-        dimension_bits=config.dimension_bits,
-        family=config.family,
-        multiplier=config.multiplier,
-    )
-
-
 def random_layer(rng: np.random.Generator, geometry: ConvGeometry, requantizer: str = "tflite") -> ConvLayer:
     """A layer with full-range weights whose output pixels spread over the whole range instead of saturating."""
     filters = geometry.filters
@@ -393,7 +357,7 @@ def bench(
     if images < 1:
         raise ValueError(f"images must be at least 1, not {images}")
     layers = network(name) if isinstance(name, str) else tuple(name)
-    other = direct_engine(config, layers)
+    other = direct_engine(config, [layer.geometry for layer in layers])
     simulation = EngineSimulation(config, compiled=compiled) if simulate else None
     plans: dict[ConvGeometry, tuple[LayerPlan, LayerPlan | None]] = {}
     results = []

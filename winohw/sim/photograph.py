@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from winohw.gateware.config import EngineConfig
+from winohw.gateware.direct_engine import direct_engine
 from winohw.gateware.job import Job
 from winohw.numerics.calibrate import calibrate
 from winohw.numerics.formats import Profile
@@ -19,7 +20,7 @@ from winohw.numerics.layer import ConvLayer
 from winohw.sim.compiled import Advance, Waveform
 from winohw.sim.layer import EngineSimulation
 
-__all__ = ["Comparison", "ImageRun", "Runner", "direct_twin", "expected_pixels", "run_image", "simulated"]
+__all__ = ["Comparison", "ImageRun", "Runner", "expected_pixels", "run_image", "simulated"]
 
 ProgressBar = Callable[[str], AbstractContextManager[Callable[[Advance], None] | None]]
 
@@ -140,34 +141,16 @@ class Comparison:
         }
 
 
-def direct_twin(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
-    """The engine of direct convolution, m = 1, for a layer, with as many multipliers as `config` or the next fewer.
-
-    One kernel is the least. The lanes are those that take the fewest cycles for the layer. Folding is undone.
-    """
-    geometry = layer.geometry
-    channels, filters, taps = geometry.channels, geometry.filters, geometry.kernel**2
-    lanes = max(1, config.multipliers // taps)
-
-    def cycles_a_pixel(split: tuple[int, int]) -> int:
-        groups, output_groups = -(-channels // split[0]), -(-filters // split[1])
-        # The row serializer hands on one output channel a cycle, the drain buffer half a chunk.
-        return output_groups * max(groups, split[1], 2)
-
-    splits = [(pc, lanes // pc) for pc in range(1, lanes + 1) if lanes % pc == 0]
-    input_lanes, output_lanes = min(splits, key=cycles_a_pixel)
-    return EngineConfig(
-        tile_size=1,
-        kernel_size=geometry.kernel,
-        input_lanes=input_lanes,
-        output_lanes=output_lanes,
-        max_tiles=max(config.max_tiles, 512),
-        line_words=max(config.line_words, 8192),
-        drain_tiles=512,
-        output_columns=geometry.kernel,
-        max_products=config.max_products,
-        requantizer=config.requantizer,
-        dimension_bits=config.dimension_bits,
+def _direct_engine(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
+    """The engine of direct convolution for a layer, with memories for images of any width that is usual."""
+    engine = direct_engine(config, [layer.geometry], layer.geometry.kernel)
+    return replace(
+        engine,
+        max_tiles=max(engine.max_tiles, 512),
+        line_words=max(engine.line_words, 8192),
+        drain_tiles=max(engine.drain_tiles, 512),
+        family="generic",
+        multiplier="generic",
     )
 
 
@@ -234,7 +217,7 @@ def run_image(
     reference = layer.reference(images)
     other = None
     if direct:
-        twin = direct_twin(config, layer)
+        twin = _direct_engine(config, layer)
         with progress(f"direct, {twin.multipliers} multipliers") as report:
             other = simulated(twin, compiled=compiled)(layer, images, None, report)
     return Comparison(

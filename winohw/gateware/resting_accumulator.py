@@ -25,8 +25,8 @@ class RestingAccumulator(wiring.Component):
 
     ``control`` belongs to the chunk that comes at ``i`` exactly ``lead`` cycles later.
 
-    Latency: ``lead`` cycles from a fetch to its word at ``o``. Throughput: a chunk or a fetch a cycle; a word must not
-    be fetched, and a chunk must not come, within ``recurrence`` cycles after the chunk that it is added to.
+    Latency: ``lead`` cycles from a fetch to its word at ``o``. Throughput: a chunk or a fetch a cycle; what is done
+    with a word comes ``recurrence`` cycles or more after what was done with it before.
 
     Parameters
     ----------

@@ -401,6 +401,7 @@ class DescriptorReader(wiring.Component):
         words = descriptor_words(limits)
         job = self.job
         index, is_final = Signal(range(words + 1)), Signal()  # of the word; 0 is the header
+        here = Signal(field_words + 2)  # which fields, or the table: one hot
         collect = Signal()
         code = Signal(8)
 
@@ -414,6 +415,7 @@ class DescriptorReader(wiring.Component):
             fits.eq(fits_now),
             is_header.eq(word == (DESCRIPTOR_MAGIC << 16 | words)),
             is_final.eq(index == words),
+            here.eq(Cat(*(index == number for number in range(field_words + 1)), index > field_words)),
         ]
         with m.If(~waiting):
             m.d.sync += [word.eq(self.i.p.word), last.eq(self.i.p.last), waiting.eq(self.i.valid)]
@@ -421,22 +423,27 @@ class DescriptorReader(wiring.Component):
             m.d.sync += waiting.eq(0)
 
         # --- every word is kept, and checked by itself ---------------------------------------------------------------
+        pairs = [
+            [(name, word[16 * half :][:16]) for half, name in enumerate(fields[2 * number :][:2])]
+            for number in range(field_words)
+        ]
+        entries = [word[8 * number :][:8] for number in range(4)]
         with m.Switch(index):
-            for number in range(field_words):
+            for number, pair in enumerate(pairs):
                 with m.Case(number + 1):
-                    pair = [(name, word[16 * half :][:16]) for half, name in enumerate(fields[2 * number :][:2])]
                     m.d.comb += fits_now.eq(Cat(_fits(name, value, limits) for name, value in pair).all())
-                    with m.If(collect):
-                        m.d.sync += [job[name].eq(value) for name, value in pair if name != "reserved"]
             if limits.shift_taps:
                 with m.Default():
-                    entries = [word[8 * number :][:8] for number in range(4)]
                     most = (*limits.max_shifts, 0)
                     m.d.comb += fits_now.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)).all())
-                    with m.If(collect):
-                        # The table moves along a chain: no address decoder in front of it.
-                        tap = Cat(entry[:5] for entry in entries[:3])
-                        m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
+        for number, pair in enumerate(pairs):
+            with m.If(collect & here[number + 1]):
+                m.d.sync += [job[name].eq(value) for name, value in pair if name != "reserved"]
+        if limits.shift_taps:
+            with m.If(collect & here[-1]):
+                # The table moves along a chain: no address decoder in front of it.
+                tap = Cat(entry[:5] for entry in entries[:3])
+                m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
 
         # --- what follows from the fields ----------------------------------------------------------------------------
         n = limits.input_tile

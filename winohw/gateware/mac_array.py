@@ -29,7 +29,8 @@ class MacArray(wiring.Component):
 
     For ``fold`` > 1 every multiplier rotates its ``fold`` weights through a ring.
 
-    A register stage in front gives every row of every lane its own copy of the control signals. Products are
+    A register stage in front gives every two taps, (2 i, a) and (2 i + 1, a) in all lanes, a copy of the control
+    signals: they may lie in one DSP block, whose multipliers share them. Products are
     registered once more outside of the cells: on ECP5 the way out of a row of DSP blocks takes 5 ns, which leaves no
     time for an adder.
 
@@ -156,13 +157,14 @@ class MacArray(wiring.Component):
         weights, enables = [], []
         for lane, before in enumerate([*shadow[1:], self.u]):
             for i in range(self.input_tile):
-                row = lane * self.input_tile + i
-                with m.If(load[row]):
-                    m.d.sync += shadow[lane][i].eq(before[i])
                 for a in range(self.columns):
-                    taps = [shadow[lane][i][phase * self.columns + a] for phase in range(self.fold)]
-                    weights.append(self._weight(m, f"ring{lane}_{i}_{a}", taps, valid[row], swap[row]))
-                    enables.append(valid[row] if self.fold > 1 else swap[row])
+                    copy = i // 2 * self.columns + a
+                    own = range(a, self.input_tile, self.columns)  # columns of U that come to this multiplier
+                    with m.If(load[copy]):
+                        m.d.sync += [shadow[lane][i][j].eq(before[i][j]) for j in own]
+                    taps = [shadow[lane][i][j] for j in own]
+                    weights.append(self._weight(m, f"ring{lane}_{i}_{a}", taps, valid[copy], swap[copy]))
+                    enables.append(valid[copy] if self.fold > 1 else swap[copy])
 
         products = []
         for first in range(0, self.multipliers, products_per_cell(self.kind)):
@@ -192,18 +194,18 @@ class MacArray(wiring.Component):
         return m
 
     def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View]:
-        """Control of every row of every lane (valid, swap and load), and v that goes with valid and swap."""
-        rows = self.output_lanes * self.input_lanes * self.input_tile
+        """Copies of the control signals (valid, swap and load), and v that goes with valid and swap."""
+        copies = -(-self.input_tile // 2) * self.columns
         kind = "ecp5" if self.kind == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(2, rows, kind)
-        m.submodules.load = load = FanOut(1, rows, kind)
+        m.submodules.control = control = FanOut(2, copies, kind)
+        m.submodules.load = load = FanOut(1, copies, kind)
         v = Signal(self.i.payload.v.shape(), reset_less=True)
         m.d.comb += [
             control.i.eq(Cat(self.i.valid, self.i.valid & self.i.payload.swap)),
             load.i.eq(self.u_coming),
         ]
         m.d.sync += v.eq(self.i.payload.v)
-        valid, swaps = ([control.o[row][bit] for row in range(rows)] for bit in range(2))
+        valid, swaps = ([copy[bit] for copy in control.o] for bit in range(2))
         return valid, swaps, list(load.o), v
 
     def _weight(self, m: Module, name: str, taps: list[Value], valid: Value, swap: Value) -> Value:

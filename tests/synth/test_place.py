@@ -154,7 +154,9 @@ def test_router(part, cells, router, wanted):
         ("LFE5U-25F", 3999, "auto", None),
         ("LFE5U-25F", 4000, "auto", "static"),
         ("LFE5U-25F", 4000, "heap", "heap"),
-        ("iCE40UP5K", 5000, "auto", None),
+        ("iCE40UP5K", 3999, "auto", None),
+        ("iCE40UP5K", 4000, "auto", "sa"),
+        ("GW2A-18", 5000, "auto", None),
         ("GW2A-18", 5000, "static", "static"),
     ],
 )

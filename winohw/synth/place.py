@@ -39,7 +39,8 @@ PLACERS = ("auto", "heap", "static", "sa")
 
 # Router 2 sets up the whole part first: 30 to 60 s on an LFE5U-85F for a design that router 1 routes in 3 s, and with
 # a better clock. From some thousand cells on router 1 no longer finishes. HeAP crowds large designs into a corner of
-# the part, where they cannot be routed; the static placer spreads them.
+# the part, where they cannot be routed; the static placer spreads them. On an iCE40 that is nearly full, HeAP does not
+# end; simulated annealing takes a minute.
 _SMALL_CELLS = 4000
 
 _CARRY_IN, _CARRY_OUT = {"FCI", "CIN"}, {"FCO", "COUT"}
@@ -55,7 +56,8 @@ class PlaceOptions:
         One of `ROUTERS`; ``auto`` takes ``router1`` for small designs on ECP5, ``router2`` for large ones, and
         nextpnr's own choice for other families.
     placer : str
-        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5, and nextpnr's own choice for others.
+        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5, ``sa`` for large ones on iCE40, and
+        nextpnr's own choice for others.
     timeout : float, optional
         Seconds after which a seed is given up.
     flags : tuple[str, ...]
@@ -242,10 +244,11 @@ def place_command(
         The pins are those of a board, in `constraints_file`, and the routed design goes to `routed_file`.
     """
     router, placer = options.router, options.placer
-    if part.family.name == "ecp5":
-        small = cells < _SMALL_CELLS
-        router = ("router1" if small else "router2") if router == "auto" else router
-        placer = "static" if placer == "auto" and not small else placer
+    small = cells < _SMALL_CELLS
+    if part.family.name == "ecp5" and router == "auto":
+        router = "router1" if small else "router2"
+    if placer == "auto" and not small:
+        placer = {"ecp5": "static", "ice40": "sa"}.get(part.family.name, "auto")
     files = _FILES[part.family.name]
     return [
         *part.place_flags,

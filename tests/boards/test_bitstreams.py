@@ -1,0 +1,21 @@
+"""The bitstream of a board, as a user builds it; for a small ECP5, see `test_own_board.py`."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.slow
+def test_icebreaker(tmp_path):
+    command = [sys.executable, "-m", "winohw.cli", "build", "--board", "icebreaker", "--work", "work"]
+    result = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    print(result.stdout)
+    assert result.returncode == 0
+    assert re.search(r"icebreaker: [\d.]+ MHz with seed \d+ meets the board's \d+ MHz", result.stdout)
+    folder = tmp_path / "build" / "icebreaker"
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["board"], manifest["part"], manifest["package"]) == ("icebreaker", "iCE40UP5K", "sg48")
+    assert (folder / "icebreaker.bin").stat().st_size == manifest["bytes"] == 104_090

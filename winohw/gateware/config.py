@@ -11,6 +11,7 @@ from winohw.algorithm.toomcook import Winograd, format_points, parse_points, win
 from winohw.gateware.accumulator import RECURRENCE
 from winohw.gateware.descriptor import DescriptorLimits
 from winohw.gateware.multiplier import check_parameters
+from winohw.gateware.single_port_memory import LARGE_WORDS
 from winohw.numerics.formats import Exact, Profile, Quantized
 
 __all__ = ["EngineConfig"]
@@ -201,6 +202,13 @@ class EngineConfig:
             raise ValueError(f"a compact datapath needs the exact profile, not {type(self.profile).__name__}")
         if self.input_tile < 3:
             raise ValueError(f"a compact datapath needs an input tile of 3 or more, not {self.input_tile}")
+        if self.line_memory == "single":
+            if self.fold == 1 or self.direct:
+                raise ValueError("the line_memory 'single' needs a fold of 2 or more, and is not for direct engines")
+            if self.family == "ice40" and self.line_words > LARGE_WORDS:
+                raise ValueError(
+                    f"line_words must be at most {LARGE_WORDS} with the line_memory 'single', not {self.line_words}"
+                )
 
     # --- mathematics ---------------------------------------------------------------------------------------------
     def winograd(self, kernel: int | None = None) -> Winograd:

@@ -8,13 +8,15 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "SinglePortMemory"]
+__all__ = ["KINDS", "LARGE_WORDS", "SinglePortMemory"]
 
 #: The kinds of :class:`SinglePortMemory`.
 KINDS = ("generic", "ice40")
 
-#: SB_SPRAM256KA: words, bits of a word, and bits that share a write enable.
-_WORDS, _BITS, _NIBBLE = 16384, 16, 4
+#: Words of an SB_SPRAM256KA.
+LARGE_WORDS = 16384
+#: Bits of its words, and bits that share a write enable.
+_BITS, _NIBBLE = 16, 4
 
 
 class SinglePortMemory(wiring.Component):
@@ -94,8 +96,8 @@ class SinglePortMemory(wiring.Component):
             raise ValueError(f"Memory width must be 1 or more, not {width!r}")
         if depth < 1:
             raise ValueError(f"Memory depth must be 1 or more, not {depth!r}")
-        if kind == "ice40" and depth > _WORDS:
-            raise ValueError(f"Memory depth must be at most {_WORDS} for kind 'ice40', not {depth!r}")
+        if kind == "ice40" and depth > LARGE_WORDS:
+            raise ValueError(f"Memory depth must be at most {LARGE_WORDS} for kind 'ice40', not {depth!r}")
 
     def model(
         self,

@@ -37,6 +37,22 @@ def test_layouts_of_resnet(name, layout):
     assert plan.cycles == plan.jobs * layer_cost(plan.cost.job).cycles
 
 
+def test_images_too_wide_are_sliced():
+    """Of many channels the line buffer holds too few tile rows, or none, of a whole image."""
+    wide = ConvGeometry(28, 28, 512, 512, 3)
+    plan, whole = plan_layer(BOARD, wide), plan_layer(BOARD, wide, rearrange=False)
+    assert str(plan.arrangement).endswith(" slices")
+    assert plan.cycles < 0.65 * whole.cycles
+    direct = EngineConfig(tile_size=1, line_words=4096, max_tiles=1024)
+    with pytest.raises(UnsupportedLayer):
+        plan_layer(direct, ConvGeometry(32, 64, 64, 4, 3), rearrange=False)
+    assert "slices" in str(plan_layer(direct, ConvGeometry(32, 64, 64, 4, 3)).arrangement)
+
+
+def test_images_are_cut_only_where_it_pays():
+    assert not plan_layer(BOARD, SHAPES["layer1.0.conv1"]).arrangement.steps
+
+
 def test_batch_is_split_where_it_fits_better():
     # The line buffer holds four images of this layer: each job begins with all of them, without a row ahead.
     plan = plan_layer(BOARD, SHAPES["layer4.0.conv2"], 8, rearrange=False)

@@ -3,7 +3,7 @@ import pytest
 from random_layers import random_layer, random_pixels
 
 from winohw.algorithm.geometry import ConvGeometry
-from winohw.network.rearrange import Arrangement, Mosaic, Phases, Strip
+from winohw.network.rearrange import Arrangement, Mosaic, Phases, Slices, Strip
 
 
 def check(steps, geometry, images, seed=0):
@@ -65,6 +65,24 @@ def test_mosaic_of_resnet():
     assert (geometry.tiles(4) * 4, mosaic.geometry.tiles(4)) == (64, 60)
 
 
+@pytest.mark.parametrize("width", [1, 2, 4, 5, 9, 20])
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        ConvGeometry(5, 9, 2, 3, 3),
+        ConvGeometry(5, 9, 2, 3, 3, 1, "valid"),
+        ConvGeometry(4, 10, 1, 2, 2, 1, (0, 1, 3, 2)),
+        ConvGeometry(6, 12, 2, 2, 3, 2),
+        ConvGeometry(6, 11, 2, 2, 2, 3, "valid"),
+    ],
+)
+def test_slices(geometry, images, width):
+    arrangement = check((Slices(geometry, images, width),), geometry, images)
+    assert arrangement.images == images * -(-geometry.out_width // width)
+    assert arrangement.geometry.out_width == width
+
+
 def test_one_after_the_other():
     geometry = ConvGeometry(9, 9, 2, 3, 3, 2, (1, 1, 1, 1))
     phases = Phases(geometry, 5)
@@ -94,6 +112,8 @@ def test_errors():
         Mosaic(strided, 2, 2, 1)
     with pytest.raises(ValueError, match=r"^mosaic 2×1 is made for 2 of .*, not 3 of "):
         Arrangement(plain, 3, (Mosaic(plain, 2, 2, 1),))
+    with pytest.raises(ValueError, match=r"^a slice must be at least 1 column wide, not 0$"):
+        Slices(plain, 1, 0)
     layer = random_layer(np.random.default_rng(0), plain)
     with pytest.raises(ValueError, match=r"^the arrangement is for .*stride=2.*, not .*stride=1"):
         Arrangement(strided, 1).layer(layer)

@@ -11,7 +11,7 @@ from winohw.algorithm.geometry import ConvGeometry
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.job import Job, UnsupportedLayer
 from winohw.network.cost import LayerCost, layer_cost
-from winohw.network.rearrange import Arrangement, Mosaic, Phases, Strip
+from winohw.network.rearrange import Arrangement, Mosaic, Phases, Slices, Strip
 from winohw.numerics.layer import ConvLayer
 from winohw.numerics.requantize import Requantization, ShiftRequantization
 
@@ -21,6 +21,9 @@ __all__ = ["LayerPlan", "plan_layer"]
 _FINALISTS = 4
 #: Most images along a side of a mosaic.
 _MOSAIC = 8
+#: Most slices of an image, and what each must save: it costs pixels that are sent twice.
+_SLICES = 8
+_SLICE_GAIN = 0.02
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def plan_layer(
     rearrange: bool = True,
     weight_bandwidth: float | None = None,
 ) -> LayerPlan:
-    """The plan that takes the fewest cycles for a batch.
+    """The plan that takes the fewest cycles for a batch; images are cut only where that saves enough.
 
     Parameters
     ----------
@@ -97,14 +100,18 @@ def plan_layer(
                 rows = min(job.block_choices, key=lambda rows: job.estimate_cycles(rows, weight_bandwidth))
                 job = replace(job, block_rows=rows)
             estimate = job.estimate_cycles(job.block_rows, weight_bandwidth) * (images // split)
-            found.append((estimate, len(arrangement.steps), len(found), arrangement, job))
+            found.append((estimate * _handicap(arrangement), len(arrangement.steps), len(found), arrangement, job))
     if not found:
         raise refused
     plans = []
     for _, _, _, arrangement, job in sorted(found)[:_FINALISTS]:
         jobs = images // arrangement.source_images
         plans.append(LayerPlan(images, jobs, arrangement, layer_cost(job, weight_bandwidth=weight_bandwidth)))
-    return min(plans, key=lambda plan: plan.cycles)
+    return min(plans, key=lambda plan: plan.cycles * _handicap(plan.arrangement))
+
+
+def _handicap(arrangement: Arrangement) -> float:
+    return 1 + _SLICE_GAIN * sum(step.count for step in arrangement.steps if isinstance(step, Slices))
 
 
 def _arrangements(config: EngineConfig, geometry: ConvGeometry, images: int) -> Iterator[Arrangement]:
@@ -115,6 +122,11 @@ def _arrangements(config: EngineConfig, geometry: ConvGeometry, images: int) -> 
     for base in bases:
         yield base
         shape = base.geometry
+        if shape.kernel > 1 and (config.direct or shape.stride == 1):
+            edge = 1 if config.direct else config.input_tile + 1 - shape.kernel
+            columns = -(-shape.out_width // edge)
+            for width in sorted({-(-columns // count) for count in range(2, min(columns, _SLICES) + 1)}):
+                yield Arrangement(geometry, images, (*base.steps, Slices(shape, images, width * edge)))
         if config.direct or shape.stride > 1:
             continue
         if shape.kernel == 1 and not any(shape.pads):

@@ -4,6 +4,7 @@
   fills the lanes better that way, and the pixels that a 1×1 kernel skips need not be sent.
 * Strip: a 1×1 layer does not care where a pixel stands. All pixels of all images become one image of whole tiles.
 * Mosaic: small images stand side by side, their padding shared, so that fewer tiles reach beyond an edge.
+* Slices: images too wide for the line buffer, or for blocks of several tile rows in it, are cut into columns.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from winohw.algorithm.geometry import ConvGeometry
 from winohw.numerics.layer import ConvLayer
 
-__all__ = ["Arrangement", "Mosaic", "Phases", "Step", "Strip"]
+__all__ = ["Arrangement", "Mosaic", "Phases", "Slices", "Step", "Strip"]
 
 
 class Step(Protocol):
@@ -211,6 +212,66 @@ class Mosaic:
 
     def __str__(self) -> str:
         return f"mosaic {self.rows}×{self.columns}"
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Every image cut into columns, which overlap by what the kernel reaches over and hold their padding.
+
+    Parameters
+    ----------
+    width : int
+        Columns of the output that a slice gives; what the last one gives too many is dropped.
+
+    Raises
+    ------
+    ValueError
+        The width is not positive.
+    """
+
+    source: ConvGeometry
+    source_images: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ValueError(f"a slice must be at least 1 column wide, not {self.width!r}")
+
+    @property
+    def count(self) -> int:
+        """Slices of an image."""
+        return -(-self.source.out_width // self.width)
+
+    @cached_property
+    def geometry(self) -> ConvGeometry:
+        source = self.source
+        width = (self.width - 1) * source.stride + source.kernel
+        return replace(source, width=width, padding=(*source.pads[:2], 0, 0))
+
+    @property
+    def images(self) -> int:
+        return self.source_images * self.count
+
+    def weights(self, weights: NDArray[np.int8]) -> NDArray[np.int8]:
+        return weights
+
+    def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
+        source, width, pitch = self.source, self.geometry.width, self.width * self.source.stride
+        left, padded = source.pads[2], (self.count - 1) * pitch + width
+        shape = (len(pixels), source.height, max(padded, left + source.width), source.channels)
+        canvas = np.full(shape, pad_value, np.int8)
+        canvas[:, :, left : left + source.width] = pixels
+        slices = [canvas[:, :, pitch * number :][:, :, :width] for number in range(self.count)]
+        return np.stack(slices, axis=1).reshape(-1, source.height, width, source.channels)
+
+    def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
+        source = self.source
+        slices = pixels.reshape(self.source_images, self.count, source.out_height, self.width, source.filters)
+        images = np.moveaxis(slices, 1, 2).reshape(self.source_images, source.out_height, -1, source.filters)
+        return images[:, :, : source.out_width]
+
+    def __str__(self) -> str:
+        return f"{self.count} slices"
 
 
 @dataclass(frozen=True)

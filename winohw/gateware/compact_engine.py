@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from amaranth import Cat, Module, Signal
 from amaranth.lib import data, wiring
 
+from winohw.gateware.compact_requantizer import CompactRequantizer
 from winohw.gateware.compact_sequencer import RECURRENCE, CompactSequencer
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.descriptor import DescriptorReader, LayerError
@@ -55,6 +56,13 @@ def compact_line_buffer(config: EngineConfig) -> LineBuffer:
 def compact_output_transform(config: EngineConfig) -> SerialOutputTransform:
     """The output transform of a compact engine."""
     return SerialOutputTransform(config.winograd(), fold=config.fold, sum_bits=config.acc_bits)
+
+
+def compact_requantizer(config: EngineConfig) -> CompactRequantizer | Requantizer:
+    """The requantizer of a compact engine."""
+    if config.requantizer == "shift":
+        return CompactRequantizer()
+    return Requantizer(1, kind=config.requantizer, multiplier=config.multiplier)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def compact_timing(config: EngineConfig) -> CompactTiming:
         first_latency=output_transform.first_latency,
         drain_latency=output_transform.drain_latency,
         entry_times=tuple(output_transform.entry_times),
-        requantizer=Requantizer(1, kind=config.requantizer, multiplier=config.multiplier).latency,
+        requantizer=compact_requantizer(config).latency,
     )
 
 
@@ -142,7 +150,7 @@ def elaborate_compact(engine: Engine) -> Module:
     )
     m.submodules.output_transform = output_transform = compact_output_transform(config)
     m.submodules.serializer = serializer = PixelSerializer(tile_size=config.tile_size, dimension_bits=count)
-    m.submodules.requantizer = requantizer = Requantizer(1, kind=config.requantizer, multiplier=config.multiplier)
+    m.submodules.requantizer = requantizer = compact_requantizer(config)
     m.submodules.sequencer = sequencer = CompactSequencer(
         fold=config.fold,
         max_tiles=config.max_tiles,
@@ -215,17 +223,28 @@ def elaborate_compact(engine: Engine) -> Module:
     wiring.connect(m, accumulator.o, output_transform.i)
     wiring.connect(m, output_transform.o, serializer.i)
     wiring.connect(m, weight_splitter.constants, serializer.constants)
+    sums, result = requantizer.i.payload, requantizer.o.payload
+    constants = serializer.o.payload.constants
     m.d.comb += [
         requantizer.i.valid.eq(serializer.o.valid),
         serializer.o.ready.eq(requantizer.i.ready),
-        requantizer.i.payload.acc[0].eq(serializer.o.payload.acc),
-        requantizer.i.payload.bias.eq(serializer.o.payload.constants.bias),
-        requantizer.i.payload.multiplier.eq(serializer.o.payload.constants.multiplier),
-        requantizer.i.payload.shift.eq(serializer.o.payload.constants.shift),
-        requantizer.i.payload.count.eq(1),
-        requantizer.i.payload.last.eq(serializer.o.payload.last),
+        sums.bias.eq(constants.bias),
+        sums.shift.eq(constants.shift),
+        sums.last.eq(serializer.o.payload.last),
+        engine.o.valid.eq(requantizer.o.valid),
+        requantizer.o.ready.eq(engine.o.ready),
+        engine.o.payload.count.eq(1),
+        engine.o.payload.last.eq(result.last),
     ]
-    wiring.connect(m, requantizer.o, wiring.flipped(engine.o))
+    if config.requantizer == "shift":
+        m.d.comb += [sums.acc.eq(serializer.o.payload.acc), engine.o.payload.pixels[0].eq(result.pixel)]
+    else:
+        m.d.comb += [
+            sums.acc[0].eq(serializer.o.payload.acc),
+            sums.multiplier.eq(constants.multiplier),
+            sums.count.eq(1),
+            engine.o.payload.pixels[0].eq(result.pixels[0]),
+        ]
 
     # --- one layer after another -------------------------------------------------------------------------------------
     status = engine.status.payload

@@ -1,9 +1,13 @@
 # amaranth: UnusedElaboratable=no
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from random_layers import random_job
+from random_layers import random_job, random_layer, random_pixels
 
+from winohw.algorithm.geometry import ConvGeometry
 from winohw.gateware.config import EngineConfig
+from winohw.gateware.job import Job
 from winohw.network.cost import layer_cost
 from winohw.sim.layer import EngineSimulation
 
@@ -37,6 +41,45 @@ def test_equals_simulation(name):
         assert figures(cost) == figures(run), f"seed {seed}, {job.layer.geometry}, {job.images} images"
         waits += cost.wait_pixels > 0, cost.wait_weights > 0, cost.wait_drain > 0
     assert waits.all()
+
+
+def small_part(**parameters):
+    """As it goes onto an iCE40UP5K."""
+    return EngineConfig(
+        requantizer="shift",
+        max_products=9 * 32,
+        line_memory="single",
+        family="ice40",
+        statistics=False,
+        descriptor_checks=False,
+        **COMPACT | {"dimension_bits": 6},
+        **parameters,
+    )
+
+
+@pytest.mark.parametrize(
+    ("cycles", "parameters"),
+    [
+        (355_552, {"tile_size": 4, "fold": 6, "max_tiles": 10, "line_words": 4096}),
+        (471_784, {"tile_size": 2, "fold": 2, "max_tiles": 16, "line_words": 2048}),
+    ],
+)
+def test_layer_of_the_benchmarks(cycles, parameters):
+    """28×28, 32 to 32 channels, as in docs/benchmarks.md."""
+    layer = random_layer(np.random.default_rng(0), ConvGeometry(28, 28, 32, 32, 3), "shift")
+    assert layer_cost(Job(small_part(**parameters), layer)).cycles == cycles
+
+
+@pytest.mark.slow
+def test_simulated_layer_of_the_benchmarks():
+    config = small_part(fold=6, max_tiles=10, line_words=4096)
+    rng = np.random.default_rng(0)
+    layer = random_layer(rng, ConvGeometry(28, 28, 32, 32, 3), "shift")
+    pixels = random_pixels(rng, layer)
+    counting = replace(config, statistics=True)
+    run = EngineSimulation(counting).run(Job(counting, layer), pixels)
+    np.testing.assert_array_equal(run.pixels, layer.reference(pixels))
+    assert run.cycles == 355_552
 
 
 def test_bytes():

@@ -68,9 +68,11 @@ def check(dut: Accumulator, blocks: int, gap: float, simulate=run_stream) -> Non
         "control": {"addr": addr, "first": first, "last": last},
         "i": late(sums),
         "i_valid": np.append(late(valid), False),
+        "i_coming": np.append(late(valid)[1:], [False, False]),
     }
     count = len(cycles) + dut.lead + dut.latency
-    result = simulate(PlainPorts(dut), inputs, {"o": count, "o_valid": count}).outputs
+    result = simulate(PlainPorts(dut), inputs, {"o": count, "o_valid": count, "o_coming": count}).outputs
+    np.testing.assert_array_equal(result["o_coming"][:-2], result["o_valid"][2:])
     ends = np.flatnonzero(valid & (last == 1))
     np.testing.assert_array_equal(np.flatnonzero(result["o_valid"]), ends + dut.lead + dut.latency)
     np.testing.assert_array_equal(result["o"][result["o_valid"] == 1], expected)
@@ -90,7 +92,7 @@ def test_equals_model(parameters, gap):
 @pytest.mark.parametrize(
     ("parameters", "family", "cells"),
     [
-        ((2, 1, 3, 14, 17, 32), "ecp5", {"DP16KD": 4}),
+        ((2, 1, 3, 14, 17, 32), "ecp5", {"DP16KD": 6}),
         ((1, 2, 2, 14, 17, 32), "ice40", {"SB_RAM40_4K": 5}),
     ],
     ids=str,
@@ -112,7 +114,8 @@ def test_recurrence_is_least():
     control = {"addr": np.zeros(cycles, int), "first": np.arange(cycles) == 0, "last": last}
     valid = np.roll(control["first"] | last, dut.lead)
     sums = np.full((cycles, 1, 1, 1), 5)
-    result = run_stream(PlainPorts(dut), {"control": control, "i": sums, "i_valid": valid}, {"o": 12, "o_valid": 12})
+    inputs = {"control": control, "i": sums, "i_valid": valid, "i_coming": np.roll(valid, -1)}
+    result = run_stream(PlainPorts(dut), inputs, {"o": 12, "o_valid": 12})
     assert result.outputs["o"][result.outputs["o_valid"] == 1].item() != 10
 
 

@@ -14,7 +14,7 @@ from winohw.sim.testbench import run_stream
 class Credited(wiring.Component):
     """The buffer between a sender that counts the room, as the sequencer does, and a receiver that does too.
 
-    Tiles come in as streams of chunks; a chunk stands at the buffer a cycle later. The receiver has room for
+    Tiles come in as streams of chunks; a chunk stands at the buffer two cycles later. The receiver has room for
     ``queue`` beats, and answers a cycle late.
     """
 
@@ -55,8 +55,10 @@ class Credited(wiring.Component):
             self.o.payload.eq(queue.r_data),
             queue.r_en.eq(self.o.ready),
         ]
+        waiting = Signal(dut.i.shape())
         m.d.sync += [
-            dut.i.eq(self.i.payload),
+            waiting.eq(self.i.payload),
+            dut.i.eq(waiting),
             credits.eq(credits + dut.drained - (accepted & first)),
             room.eq(room + left - Mux(dut.started, beats, 0)),
             rest.eq(Mux(dut.started, beats - 1, Mux(rest == 0, 0, rest - 1))),

@@ -7,15 +7,19 @@ from winohw.gateware.fan_out import FanOut
 from winohw.sim.testbench import run_stream
 
 
-def check(given: np.ndarray, x: np.ndarray) -> None:
-    np.testing.assert_array_equal(given[0], 0)
-    for copy in given[1:].T:
-        np.testing.assert_array_equal(copy, x[:-1])
+def check(given: np.ndarray, x: np.ndarray, latency: int = 1) -> None:
+    np.testing.assert_array_equal(given[:latency], 0)
+    for copy in given[latency:].T:
+        np.testing.assert_array_equal(copy, x[:-latency])
 
 
-def test_copies_follow():
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("copies", [1, 2, 5, 36])
+def test_copies_follow(copies, levels):
     x = np.random.default_rng(1).integers(0, 8, 50)
-    check(run_stream(FanOut(3, 5), {"i": x}, {"o": 50}).outputs["o"], x)
+    dut = FanOut(3, copies, levels=levels)
+    assert dut.latency == levels
+    check(run_stream(dut, {"i": x}, {"o": 50}).outputs["o"], x, levels)
 
 
 def test_netlist_keeps_copies():
@@ -26,12 +30,20 @@ def test_netlist_keeps_copies():
     check(simulation.run({"i": x}, {"o": 50}).outputs["o"], x)
 
 
+def test_netlist_of_two_levels():
+    x = np.random.default_rng(1).integers(0, 8, 50)
+    simulation = NetlistSimulation(FanOut(3, 10, "ecp5", 2), "ecp5")
+    assert simulation.cells == {"TRELLIS_FF": 39}
+    check(simulation.run({"i": x}, {"o": 50}).outputs["o"], x, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((0, 1), "FanOut width must be 1 or more, not 0"),
         ((1, 0), "FanOut copies must be 1 or more, not 0"),
         ((1, 1, "lut"), "FanOut kind must be 'generic' or 'ecp5', not 'lut'"),
+        ((1, 1, "ecp5", 3), "FanOut levels must be 1 or 2, not 3"),
     ],
 )
 def test_bad_parameters(arguments, message):

@@ -67,7 +67,8 @@ class Drained(wiring.Component):
             dut.started.eq(drain.started),
             dut.kernel.eq(self.kernel),
         ]
-        m.d.sync += [drain.i.eq(self.i.payload), credits.eq(credits + drain.drained - accepted)]
+        waiting = Signal(drain.i.shape())
+        m.d.sync += [waiting.eq(self.i.payload), drain.i.eq(waiting), credits.eq(credits + drain.drained - accepted)]
         if dut.narrowing is not None:
             m.d.comb += dut.shift.eq(self.shift)
         wiring.connect(m, drain.o, dut.i)

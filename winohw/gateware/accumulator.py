@@ -44,12 +44,12 @@ class Accumulator(wiring.Component):
     depth : int
         Chunks that are stored.
     memory : str
-        Kind of :class:`Memory`. ``ecp5`` has a memory and a copy of the control signals for every row.
+        Kind of :class:`Memory`. ``ecp5`` has a memory and a copy of the control signals for every sum of a chunk.
 
     Attributes
     ----------
     lead : int
-        Cycles by which ``control`` precedes ``i``: 3.
+        Cycles by which ``control`` precedes ``i``: 4.
     latency : int
         Cycles: 1.
     recurrence : int
@@ -60,8 +60,10 @@ class Accumulator(wiring.Component):
     control : In(StructLayout({addr: range(depth), first: 1, last: 1}))
     i : In(stream.Signature([Pk][n][Q] signed(sum_bits), always_ready=True))
     o : Out(stream.Signature([Pk][n][Q] signed(acc_bits), always_ready=True))
-    coming : Out(1)
-        Strobe, a cycle before ``o.valid``.
+    i_coming : In(1)
+        Strobe, a cycle before ``i.valid``.
+    o_coming : Out(1)
+        Strobe, two cycles before ``o.valid``.
 
     Raises
     ------
@@ -69,7 +71,7 @@ class Accumulator(wiring.Component):
         If a size is below 1; and as :class:`Memory`.
     """
 
-    lead = FanOut.latency + Memory.latency
+    lead = 2 + Memory.latency
     latency = 1
     recurrence = RECURRENCE
 
@@ -106,7 +108,8 @@ class Accumulator(wiring.Component):
                 "control": In(data.StructLayout({"addr": range(depth), "first": 1, "last": 1})),
                 "i": In(stream.Signature(self._chunk(sum_bits), always_ready=True)),
                 "o": Out(stream.Signature(self._chunk(acc_bits), always_ready=True)),
-                "coming": Out(1),
+                "i_coming": In(1),
+                "o_coming": Out(1),
             }
         )
 
@@ -148,21 +151,21 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         kind = "ecp5" if self.memory == "ecp5" else "generic"
-        rows = self.output_lanes * self.input_tile
+        total_lanes = self.output_lanes * self.input_tile * self.columns
         # Lanes that share a memory and its control.
-        banks = rows if kind == "ecp5" else 1
-        lanes = rows * self.columns // banks
+        banks = total_lanes if kind == "ecp5" else 1
+        lanes = total_lanes // banks
 
-        m.submodules.control = control = FanOut(len(self.control.as_value()), banks, kind)
-        m.submodules.store = store = FanOut(1, banks, kind)
+        m.submodules.control = control = FanOut(len(self.control.as_value()), banks, kind, levels=2)
+        m.submodules.store = store = FanOut(1, banks, kind, levels=2)
         last = Signal(self.lead)
         m.d.sync += last.eq(Cat(self.control.last, last))
         m.d.comb += [
             control.i.eq(self.control.as_value()),
-            store.i.eq(self.i.valid & ~last[-1]),
+            store.i.eq(self.i_coming & ~last[-2]),
+            self.o_coming.eq(self.i_coming & last[-2]),
         ]
-        m.d.comb += self.coming.eq(self.i.valid & last[-1])
-        m.d.sync += self.o.valid.eq(self.coming)
+        m.d.sync += self.o.valid.eq(self.i.valid & last[-1])
 
         sums = [entry for lane in self.i.payload for row in lane for entry in row]
         outputs = [entry for lane in self.o.payload for row in lane for entry in row]

@@ -561,16 +561,28 @@ class DescriptorReader(wiring.Component):
         less, equal, holds = Signal(), Signal(), Signal()
         m.d.sync += [less.eq(product < bound), equal.eq(product == bound)]
         m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
-        # The operands of a check stand a cycle after its number, in registers of their own.
-        operands = [Signal(len(register)) for register in (multiplicand, multiplier, product)]
-        with m.Switch(check):
-            for number, (a, b, c, op, d, error) in enumerate(checks):
+        # The operands of a check stand two cycles after its number: chosen among four, then among those.
+        registers = (multiplicand, multiplier, product, bound, relation, check_code)
+        rows = [(a, b, c, d, relations.index(op), error) for a, b, c, op, d, error in checks]
+        quarters = [rows[first : first + 4] for first in range(0, len(rows), 4)]
+        chosen = [[Signal(len(register)) for register in registers] for _ in quarters]
+        for quarter, values in zip(quarters, chosen, strict=True):
+            with m.Switch(check[:2]):
+                for number, row in enumerate(quarter):
+                    with m.Case(number):
+                        m.d.sync += [value.eq(operand) for value, operand in zip(values, row, strict=True)]
+        operands = [Signal(len(register)) for register in registers[:3]]
+        with m.Switch(check[2:]):
+            for number, values in enumerate(chosen):
                 with m.Case(number):
-                    m.d.sync += [register.eq(value) for register, value in zip(operands, (a, b, c), strict=True)]
-                    m.d.sync += [bound.eq(d), relation.eq(relations.index(op)), check_code.eq(error)]
+                    m.d.sync += [
+                        operand.eq(value) for operand, value in zip([*operands, *registers[3:]], values, strict=True)
+                    ]
 
         def states() -> None:
             with m.State("SELECT"):
+                m.next = "SELECTED"
+            with m.State("SELECTED"):
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.d.sync += [

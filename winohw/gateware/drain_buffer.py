@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DrainBuffer"]
 
+#: Cycles that control signals take to the memories.
+_CONTROL = 2
+
 
 class DrainBuffer(wiring.Component):
     """Decouples the array, which finishes a chunk of Q columns a cycle, from the output transform, which takes fewer.
@@ -49,7 +52,8 @@ class DrainBuffer(wiring.Component):
     output_columns : int
         Columns a beat out; divides Q.
     memory : str
-        Kind of the memory, see `winohw.gateware.memory`. ``ecp5`` has memories and control of its own for every row.
+        Kind of the memory, see `winohw.gateware.memory`. ``ecp5`` has memories for every row, with pointers of
+        their own.
 
     Attributes
     ----------
@@ -58,14 +62,14 @@ class DrainBuffer(wiring.Component):
     tile_beats : int
         n / output_columns, beats a tile.
     latency : int
-        Cycles: 3 and those of the chain, Q / output_columns.
+        Cycles: 4 and those of the chain, Q / output_columns.
     drained_latency : int
         Cycles from `started` to `drained`.
 
     Members
     -------
     coming : In(1)
-        Strobe, the next cycle has a chunk at `i`. The chunks of a tile come in cycles that follow one another.
+        Strobe, two cycles before a chunk is at `i`. The chunks of a tile come in cycles that follow one another.
     i : In(ArrayLayout(ArrayLayout(ArrayLayout(signed(bits), Q), n), Pk))
         A chunk, ``[lane][row][column in chunk]``, first columns first.
     room : In(1)
@@ -120,7 +124,7 @@ class DrainBuffer(wiring.Component):
         self.memory = memory
         self.tile_beats = input_tile // output_columns
         self._stages = self.columns // output_columns
-        self.latency = FanOut.latency + Memory.latency + self._stages
+        self.latency = _CONTROL + Memory.latency + self._stages
         # The chunks of a tile leave one after another, and with the last read of the last one there is room again.
         self.drained_latency = max(1, (fold - 1) * self._stages + 2 * (self._stages - 1))
         super().__init__(
@@ -187,25 +191,23 @@ class DrainBuffer(wiring.Component):
         kind = "ecp5" if self.memory == "ecp5" else "generic"
         rows = self.output_lanes * self.input_tile
         banks = rows if kind == "ecp5" else 1
-        m.submodules.write = write = FanOut(1, banks, kind)
-        m.submodules.read = read = FanOut(1, banks, kind)
+        m.submodules.write = write = FanOut(1, banks * stages, kind, _CONTROL)
+        m.submodules.read = read = FanOut(1, banks, kind, _CONTROL)
         m.d.comb += [write.i.eq(self.coming), read.i.eq(chunk_started)]
         sums = [row for lane in self.i for row in lane]
         outputs = [row for lane in self.o.payload for row in lane]
         depth, width = self.depth * fold, self.bits * self.output_columns
         for k in range(banks):
             of_bank = slice(k * rows // banks, (k + 1) * rows // banks)
-            write_at, read_at = (Signal(range(depth), name=f"{name}_at{k}") for name in ("write", "read"))
-            for pointer, moves in ((write_at, write.o[k][0]), (read_at, read.o[k][0])):
-                with m.If(moves):
-                    m.d.sync += pointer.eq(pointer + 1 if depth & (depth - 1) == 0 else _next(pointer, depth))
+            read_at = _pointer(m, f"read_at{k}", read.o[k][0], depth)
             take, address, chain = read.o[k][0], read_at, None
             for stage in range(stages):
                 m.submodules[f"memory{k}_{stage}"] = memory = Memory(width * len(sums[of_bank]), depth, self.memory)
                 word = Cat(row.as_value()[stage * width :][:width] for row in sums[of_bank])
+                written = write.o[k * stages + stage][0]
                 m.d.comb += [
-                    memory.write_en.eq(write.o[k][0]),
-                    memory.write_addr.eq(write_at),
+                    memory.write_en.eq(written),
+                    memory.write_addr.eq(_pointer(m, f"write_at{k}_{stage}", written, depth)),
                     memory.write_data.eq(word),
                     memory.read_addr.eq(address),
                 ]
@@ -225,5 +227,11 @@ class DrainBuffer(wiring.Component):
         return m
 
 
-def _next(pointer: Signal, depth: int) -> Value:
-    return Mux(pointer == depth - 1, 0, pointer + 1)
+def _pointer(m: Module, name: str, moves: Value, depth: int) -> Signal:
+    """Counts modulo depth."""
+    pointer = Signal(range(depth), name=name)
+    with m.If(moves):
+        m.d.sync += pointer.eq(pointer + 1)
+        with m.If(pointer == depth - 1):
+            m.d.sync += pointer.eq(0)
+    return pointer

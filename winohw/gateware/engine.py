@@ -232,7 +232,11 @@ class Engine(wiring.Component):
         to_sums = line_buffer.read_latency + input_transforms[0].chunk_latency + mac_array.latency
         m.d.comb += accumulator.control.as_value().eq(self._delay(m, control, to_sums - accumulator.lead, "control"))
         wiring.connect(m, mac_array.o, accumulator.i)
-        m.d.comb += [drain_buffer.coming.eq(accumulator.coming), drain_buffer.i.eq(accumulator.o.payload)]
+        m.d.comb += [
+            accumulator.i_coming.eq(mac_array.o_coming),
+            drain_buffer.coming.eq(accumulator.o_coming),
+            drain_buffer.i.eq(accumulator.o.payload),
+        ]
 
         # --- weights: one kernel after another moves into the shadow registers ---------------------------------------
         wiring.connect(m, weight_loader.rows, weight_pacer.i)

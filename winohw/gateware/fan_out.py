@@ -1,6 +1,6 @@
 """Copies of a control signal, each for a part of a wide datapath."""
 
-from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,10 +8,11 @@ __all__ = ["FanOut"]
 
 
 class FanOut(wiring.Component):
-    """Registers ``i`` once a copy, so that no net has to reach all of a wide datapath: ``o[k] = i`` a cycle later.
+    """Registers ``i`` once a copy, so that no net has to reach all of a wide datapath: ``o[k] = i`` some cycles later.
 
     Yosys merges equal registers into one. Those of kind ``ecp5`` are instances of TRELLIS_FF, which it leaves alone;
-    ``generic`` ones are merged. There is no reset: copies follow ``i`` a cycle later also then.
+    ``generic`` ones are merged. There is no reset: copies follow ``i`` also then. With two levels, a few registers feed
+    the copies of a part of the datapath each.
 
     Latency: ``latency``.
 
@@ -23,11 +24,13 @@ class FanOut(wiring.Component):
         Copies, 1 or more.
     kind : str
         ``"generic"`` or ``"ecp5"``.
+    levels : int
+        1 or 2.
 
     Attributes
     ----------
     latency : int
-        Cycles: 1.
+        Cycles: ``levels``.
 
     Members
     -------
@@ -37,18 +40,19 @@ class FanOut(wiring.Component):
     Raises
     ------
     ValueError
-        If there is nothing to copy, no copy, or the kind is unknown.
+        If there is nothing to copy, no copy, or the kind or the number of levels is unknown.
     """
 
-    latency = 1
-
-    def __init__(self, width: int, copies: int, kind: str = "generic"):
+    def __init__(self, width: int, copies: int, kind: str = "generic", levels: int = 1):
         if width < 1:
             raise ValueError(f"FanOut width must be 1 or more, not {width!r}")
         if copies < 1:
             raise ValueError(f"FanOut copies must be 1 or more, not {copies!r}")
         if kind not in ("generic", "ecp5"):
             raise ValueError(f"FanOut kind must be 'generic' or 'ecp5', not {kind!r}")
+        if levels not in (1, 2):
+            raise ValueError(f"FanOut levels must be 1 or 2, not {levels!r}")
+        self.levels = self.latency = levels
         self.width = width
         self.copies = copies
         self.kind = kind
@@ -56,14 +60,28 @@ class FanOut(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        sources = [self.i]
+        if self.levels == 2:
+            roots = round(self.copies**0.5)
+            first = [Signal(self.width, name=f"first{k}", reset_less=True) for k in range(roots)]
+            self._register(m, "first", [self.i] * roots, first)
+            sources = first
+        self._register(m, "copy", [sources[k * len(sources) // self.copies] for k in range(self.copies)], list(self.o))
+        return m
+
+    def _register(self, m: Module, name: str, sources: list[Value], copies: list[Value]) -> None:
+        """Each copy is its source a cycle later."""
         if self.kind == "generic":
-            held = Signal(self.width, reset_less=True)
-            m.d.sync += held.eq(self.i)
-            m.d.comb += [copy.eq(held) for copy in self.o]
-            return m
-        for k, copy in enumerate(self.o):
+            held: dict[int, Signal] = {}
+            for source, copy in zip(sources, copies, strict=True):
+                if id(source) not in held:
+                    held[id(source)] = register = Signal(self.width, name=f"{name}_held{len(held)}", reset_less=True)
+                    m.d.sync += register.eq(source)
+                m.d.comb += copy.eq(held[id(source)])
+            return
+        for k, (source, copy) in enumerate(zip(sources, copies, strict=True)):
             for bit in range(self.width):
-                m.submodules[f"copy{k}_{bit}"] = Instance(
+                m.submodules[f"{name}{k}_{bit}"] = Instance(
                     "TRELLIS_FF",
                     p_GSR="AUTO",
                     p_CEMUX="1",
@@ -72,7 +90,6 @@ class FanOut(wiring.Component):
                     p_REGSET="RESET",
                     i_CLK=ClockSignal(),
                     i_LSR=Const(0),
-                    i_DI=self.i[bit],
+                    i_DI=source[bit],
                     o_Q=copy[bit],
                 )
-        return m

@@ -17,6 +17,9 @@ from winohw.gateware.single_port_memory import SinglePortMemory
 
 __all__ = ["LineBuffer"]
 
+#: Cycles that read addresses take to the banks.
+_CONTROL = 1
+
 
 class LineBuffer(wiring.Component):
     """Stores the input patch of every tile of a few tile rows, padding included.
@@ -132,7 +135,7 @@ class LineBuffer(wiring.Component):
         self.dimension_bits = dimension_bits
         self.memory = memory
         self.rows = input_tile // fold
-        self.read_latency = self._bank.latency + (0 if single_port else FanOut.latency)
+        self.read_latency = self._bank.latency + (0 if single_port else _CONTROL)
         self.write_latency = 2 if single_port else self.rows + 3
         self._address_bits = max(1, (words - 1).bit_length())
         together = 2 if single_port else Memory.lanes_a_block(8 * lanes, words, memory)
@@ -493,7 +496,7 @@ class LineBuffer(wiring.Component):
         m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
 
         control_kind = "ecp5" if self.memory == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, control_kind)
+        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, control_kind, _CONTROL)
         m.d.comb += control.i.eq(Cat(self.read.valid, self.read.payload))
 
         previous, previous_rows = head, head_rows

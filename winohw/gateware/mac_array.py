@@ -71,6 +71,8 @@ class MacArray(wiring.Component):
         Strobe, the next cycle has a kernel at ``u``.
     u : In([n][n] signed(u_bits))
     o : Out(stream.Signature([Pk][n][Q] signed(sum_bits), always_ready=True))
+    o_coming : Out(1)
+        Strobe, a cycle before ``o.valid``.
 
     Raises
     ------
@@ -114,7 +116,7 @@ class MacArray(wiring.Component):
         self.columns = input_tile // fold
         self.multipliers = input_lanes * output_lanes * input_tile * self.columns
         self.cells = -(-self.multipliers // products_per_cell(kind))
-        self.latency = FanOut.latency + multiplier_latency(u_bits, kind) + registered_products + levels
+        self.latency = 1 + multiplier_latency(u_bits, kind) + registered_products + levels
         chunk = _layout(v_bits, input_lanes, input_tile, self.columns)
         super().__init__(
             {
@@ -124,6 +126,7 @@ class MacArray(wiring.Component):
                 "o": Out(
                     stream.Signature(_layout(sum_bits, output_lanes, input_tile, self.columns), always_ready=True)
                 ),
+                "o_coming": Out(1),
             }
         )
 
@@ -190,7 +193,7 @@ class MacArray(wiring.Component):
                 m.d.comb += self.o.payload[k][i][a].eq(self._sum(m, f"sum{k}_{i}_{a}", terms))
         on_the_way = Signal(self.latency)
         m.d.sync += on_the_way.eq(Cat(self.i.valid, on_the_way))
-        m.d.comb += self.o.valid.eq(on_the_way[-1])
+        m.d.comb += [self.o_coming.eq(on_the_way[-2]), self.o.valid.eq(on_the_way[-1])]
         return m
 
     def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View]:

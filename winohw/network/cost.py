@@ -329,7 +329,7 @@ class _Drain:
                 if room > issue:
                     waited += room - issue
                     issue = room
-            self._start(issue + self.timing.to_drain)
+            self._start(issue + self.timing.to_drain - 1)
             issue += self.fold
             self._rows(tile, cycles)
         return start, issue - 1, waited

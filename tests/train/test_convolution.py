@@ -33,7 +33,6 @@ LAYERS = {
     "balanced": {"tile_size": 4, "balanced": True},
     "balanced stride 2": {"tile_size": 4, "stride": 2, "balanced": True, "granularity": Granularity.STAGE},
     "balanced flex": {"tile_size": 4, "balanced": True, "transforms": "flex", "fraction_bits": 0},
-    "leveled": {"tile_size": 4, "balanced": True, "leveled": True, "granularity": Granularity.STAGE},
     "rectified": {"tile_size": 4, "rectified": True},
 }
 
@@ -124,24 +123,6 @@ def test_balanced_matrices_are_exact_and_lose_less():
     assert errors["balanced", True] < 0.15 * errors["usual", True]
     assert errors["balanced", False] < 0.05 * errors["usual", False]
     assert errors["balanced", False] < 0.15 * errors["usual", True]  # one scale a stage, and better than one a tap
-
-
-def test_leveled_filters_have_products_of_about_one_size():
-    sizes = []
-    for leveled in (False, True):
-        conv, x = make({"tile_size": 4, "leveled": leveled})
-        with torch.no_grad():
-            conv.weight *= torch.tensor([1.0, 0.01, 3, 1, 1, 2, 1]).view(-1, 1, 1, 1)
-            conv.weight[3:5, 1:] *= 0.1  # one channel has the greatest weights, the others make small sums
-        conv.calibrate(x)
-        weights, scales = conv.integer_weights()
-        sums = torch.nn.functional.conv2d(x, weights.detach(), padding=1).square().mean(dim=(0, 2, 3)).sqrt()
-        sizes.append(sums.max() / torch.quantile(sums, 0.25))
-        unquantized = (weights * scales[:, None, None, None]).detach()
-        assert (unquantized - conv.weight).abs().max() < 0.02 * conv.weight.abs().max()
-    assert sizes[0] > 1.2
-    assert sizes[1] < 1.05
-    assert conv.level.min() == 1
 
 
 def test_flex_and_learned_scales_have_gradients():

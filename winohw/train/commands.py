@@ -74,7 +74,6 @@ def _arithmetic_options(command):
         click.option("--learned-scales", is_flag=True, help="Learn the scales, too."),
         click.option("--fraction-bits", default=4, help="Of learned matrices, 0 to 8."),
         click.option("--balanced", is_flag=True, help="Matrices that suit narrow steps (F4)."),
-        click.option("--leveled", is_flag=True, help="Filters' scales that suit narrow products."),
     ]
     for option in reversed(options):
         command = option(command)

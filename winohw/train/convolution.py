@@ -27,8 +27,6 @@ __all__ = ["DirectConv2d", "QuantizedConv2d", "WinogradConv2d"]
 _EXACT_IN_SINGLE = 2**24
 _MAX_SHIFT = 31
 _MAX_TOTAL_SHIFT = 62
-#: Filters are brought down to the size of the sums of this one, but no further than to a quarter.
-_LEVEL_QUANTILE, _MAX_LEVEL = 0.25, 4.0
 #: Places of the requantization's right shift up to which its two roundings are told from one in training.
 _SECOND_ROUNDING_MATTERS = 6
 
@@ -114,13 +112,12 @@ class QuantizedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.empty(filters, channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(filters))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
-        self.register_buffer("level", torch.ones(filters))
         self.register_buffer("input_exponent", torch.tensor(4))
         self.register_buffer("output_exponent", torch.tensor(4))
 
     def weight_scales(self) -> Tensor:
-        """Scale of each filter ``[K]``: its greatest weight becomes ±127, or less where its level is above 1."""
-        return self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-24) / 127 * self.level
+        """Scale of each filter ``[K]``: its greatest weight becomes ±127."""
+        return self.weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(2.0**-24) / 127
 
     def integer_weights(self) -> tuple[Tensor, Tensor]:
         """Weights as whole numbers -127 … 127, ``[K, C, r, r]``, with gradients, and the scales ``[K]``."""
@@ -236,9 +233,6 @@ class WinogradConv2d(QuantizedConv2d):
         Whether the matrices are, or start from, those of :func:`~winohw.train.matrices.balanced`. The phases of a
         strided layer are then computed by the same matrices, as kernels of r taps, some of which are zero: one engine
         runs the whole network.
-    leveled
-        Whether :meth:`calibrate` gives filters with large sums smaller integer weights, so that the products of all
-        filters, which share one scale, have about one size.
 
     Sources: J. Fernandez-Marques et al., MLSys 2020 (Winograd-aware layers, flex); P. Mori et al., *WinoTrain*, DAC
     2023 (all three steps in 8 bits, power-of-two scales).
@@ -259,7 +253,6 @@ class WinogradConv2d(QuantizedConv2d):
         learned_scales: bool = False,
         fraction_bits: int = 4,
         balanced: bool = False,
-        leveled: bool = False,
         rectified: bool = False,
         quantize_input: bool = True,
     ) -> None:
@@ -273,7 +266,7 @@ class WinogradConv2d(QuantizedConv2d):
         self.tile_size = self.n + 1 - self.effective_kernel
         initial = (balanced_matrices if balanced else winograd)(self.tile_size, self.effective_kernel)
         self.transforms = Transforms(initial, transforms == "flex", fraction_bits)
-        self.bits, self.leveled = bits, leveled
+        self.bits = bits
         self.input_shift = ShiftTable(self.n, granularity, learned_scales)
         self.weight_shift = ShiftTable(self.n, granularity, learned_scales)
         self.total_shift = ShiftTable(self.n, Granularity.STAGE, learned_scales)
@@ -363,8 +356,6 @@ class WinogradConv2d(QuantizedConv2d):
         Transformed pixels and weights come first, each weighed by what it is multiplied with; then the products, which
         have one choice: their scale must be the same for every tap, since the output transform adds them up.
         """
-        if self.leveled:
-            self._level(x)
         tiling = self._tiling(x)
         image = tiling.gather((x * 2.0 ** int(self.input_exponent)).permute(1, 2, 3, 0))
         bt, g, at = self.transforms.integers()
@@ -394,12 +385,6 @@ class WinogradConv2d(QuantizedConv2d):
             squares = error.square_().sum(dim=1, dtype=torch.float64)
             prices.append(float((squares * amplification * 4.0 ** before.double()).sum()))
         self.total_shift.values.fill_(float(least + int(np.argmin(prices))))
-
-    def _level(self, x: Tensor) -> None:
-        self.level.fill_(1.0)
-        sums = functional.conv2d(x, self.integer_weights()[0], stride=self.stride, padding=self.padding)
-        sizes = sums.square().mean(dim=(0, 2, 3)).sqrt()
-        self.level.copy_((sizes / torch.quantile(sizes, _LEVEL_QUANTILE)).clamp(1.0, _MAX_LEVEL))
 
 
 def _gradient_scale(values: Tensor, bits: int) -> float:

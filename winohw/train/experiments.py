@@ -48,7 +48,7 @@ class Arithmetic:
     ----------
     tile_size
         m of F(m×m, 3×3); None for direct convolution. Strided layers use the same n.
-    transforms, granularity, bits, learned_scales, fraction_bits, balanced, leveled
+    transforms, granularity, bits, learned_scales, fraction_bits, balanced
         See :class:`~winohw.train.convolution.WinogradConv2d`.
     """
 
@@ -59,7 +59,6 @@ class Arithmetic:
     learned_scales: bool = False
     fraction_bits: int = 4
     balanced: bool = False
-    leveled: bool = False
 
     def conv(self, shape: ConvShape, rectified: bool) -> QuantizedConv2d:
         """The convolution for a shape."""

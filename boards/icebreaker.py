@@ -4,6 +4,7 @@ from amaranth_boards.icebreaker import ICEBreakerPlatform
 
 from winohw.gateware.config import EngineConfig
 from winohw.synth.board import Board
+from winohw.synth.synthesis import SynthesisOptions
 
 board = Board(
     title="iCEBreaker",
@@ -14,15 +15,17 @@ board = Board(
         datapath="compact",
         line_memory="single",
         weights="host",
-        max_products=9 * 64,
-        max_tiles=64,
+        max_products=9 * 16,
+        max_tiles=32,
         line_words=16384,
         requantizer="shift",
-        dimension_bits=9,
+        dimension_bits=8,
         statistics=False,
         descriptor_checks=False,
         family="ice40",
     ),
     frequency=12,
+    # Eight registers of a tile share their enable: where few do, logic in its place lets the part be filled.
+    synthesis=SynthesisOptions(flags=("-abc9", "-device", "u", "-dffe_min_ce_use", "6")),
     programmer=("--board", "ice40_generic"),
 )

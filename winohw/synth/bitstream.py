@@ -22,7 +22,7 @@ from winohw.synth.netlist import WRAPPER, Resources
 from winohw.synth.parts import Part
 from winohw.synth.place import constraints_file, place_command, place_key, routed_file
 from winohw.synth.report import Report, ToolRecord, to_json
-from winohw.synth.synthesis import SynthesisOptions, netlist_of, run_synthesis, synthesis_key, synthesis_script
+from winohw.synth.synthesis import netlist_of, run_synthesis, synthesis_key, synthesis_script
 from winohw.synth.toolchain import Tool, find_tool
 
 __all__ = ["Bitstream", "build_bitstream", "prepare", "suffix_of"]
@@ -139,7 +139,6 @@ def build_bitstream(
     *,
     seeds: Sequence[int] = (),
     jobs: int = 1,
-    synthesis: SynthesisOptions | None = None,
     progress: Progress | None = None,
     cache: bool = True,
     folder: Path | None = None,
@@ -157,7 +156,6 @@ def build_bitstream(
         Placements to try; the fastest is taken. None: the one that the board names.
     jobs : int
         Seeds to place at a time.
-    synthesis : SynthesisOptions, optional
     progress : callable, optional
         Gets a `StepEvent` whenever something happens.
     cache : bool
@@ -202,7 +200,7 @@ def build_bitstream(
             step.result = f"{len(text)} bytes of RTLIL"
 
         with steps.step(3, "synthesis") as step:
-            script = synthesis_script(text, part, synthesis or SynthesisOptions(), pads=True)
+            script = synthesis_script(text, part, board.synthesis, pads=True)
             key = synthesis_key(text, script, tools[0])
             found = store.get(key) if cache else None
             if found is None:

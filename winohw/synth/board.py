@@ -16,6 +16,7 @@ from winohw.gateware.capabilities import Capabilities
 from winohw.gateware.config import EngineConfig
 from winohw.synth.parts import PARTS, Part, find_part
 from winohw.synth.place import PlaceOptions
+from winohw.synth.synthesis import SynthesisOptions
 
 __all__ = ["Board", "BoardError", "board_names", "boards_folder", "find_board", "load_board", "part_of"]
 
@@ -57,6 +58,8 @@ class Board:
         Name and number of the platform's resource with the subsignals ``rx`` and ``tx``.
     placement : PlaceOptions
         How nextpnr is called for it.
+    synthesis : SynthesisOptions
+        How Yosys is called for it.
     programmer : tuple[str, ...]
         What openFPGALoader needs to know: ``("--board", "ulx3s")``; empty if it does not know the board.
     notes : str
@@ -78,6 +81,7 @@ class Board:
     baud: int = 1_000_000
     uart: tuple[str, int] = ("uart", 0)
     placement: PlaceOptions = field(default_factory=PlaceOptions)
+    synthesis: SynthesisOptions = field(default_factory=SynthesisOptions)
     programmer: tuple[str, ...] = ()
     notes: str = ""
     name: str = ""

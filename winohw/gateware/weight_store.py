@@ -18,8 +18,8 @@ class WeightStore(wiring.Component):
     """Keeps some kernels in the Winograd domain and gives the weights of one phase after another.
 
     A kernel comes weight by weight: all phases of the first multiplier, then those of the next. `control` asks for the
-    weights of a chunk, `lead` cycles before they are given: with ``start`` of phase 0 of the next kernel, else of the
-    next phase, modulo ``fold``. A kernel must be complete (`loaded`) before it is asked for; the one before it is
+    weights of a chunk, `lead` cycles before they are given: those of the next phase, modulo ``fold``, with ``start`` of
+    the next kernel, which comes with phase 0 only. A kernel must be complete (`loaded`) before it is asked for; the one before it is
     given up then.
 
     Latency: ``lead`` cycles from `control` to `o`; 1 cycle from a kernel's last weight to `loaded`. Throughput: a
@@ -127,17 +127,16 @@ class WeightStore(wiring.Component):
         # --- out -----------------------------------------------------------------------------------------------------
         begin = self.control.valid & self.control.start
         reading, this_slot = Signal(slot_bits, init=-1), Signal(slot_bits)
-        next_phase, this_phase = Signal(range(self.fold)), Signal(range(self.fold))
+        read_phase = Signal(range(self.fold))  # 0 when a kernel is begun: chunks come in whole patches
         m.d.comb += [
             this_slot.eq(reading + self.control.start),
-            this_phase.eq(Mux(self.control.start, 0, next_phase)),
-            memory.read_addr.eq(Cat(this_phase[: self._phase_bits], this_slot)),
+            memory.read_addr.eq(Cat(read_phase[: self._phase_bits], this_slot)),
             self.o.eq(memory.read_data),
         ]
         with m.If(self.control.valid):
             m.d.sync += [
                 reading.eq(this_slot),
-                next_phase.eq(Mux(this_phase == self.fold - 1, 0, this_phase + 1)),
+                read_phase.eq(Mux(read_phase == self.fold - 1, 0, read_phase + 1)),
             ]
         m.d.sync += free.eq(free + begin - complete)
         return m

@@ -19,8 +19,8 @@ class WeightStore(wiring.Component):
 
     A kernel comes weight by weight: all phases of the first multiplier, then those of the next. `control` asks for the
     weights of a chunk, `lead` cycles before they are given: those of the next phase, modulo ``fold``, with ``start`` of
-    the next kernel, which comes with phase 0 only. A kernel must be complete (`loaded`) before it is asked for; the one before it is
-    given up then.
+    the next kernel, which comes with phase 0 only. A kernel must be complete (`loaded`) before it is asked for; the one
+    before it is given up then.
 
     Latency: ``lead`` cycles from `control` to `o`; 1 cycle from a kernel's last weight to `loaded`. Throughput: a
     weight in and the weights of a chunk out a cycle. Backpressure: `i` waits while all places are taken.

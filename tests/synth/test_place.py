@@ -164,6 +164,11 @@ def test_placer(part, cells, placer, wanted):
     assert (command[command.index("--placer") + 1] if "--placer" in command else None) == wanted
 
 
+def test_a_planned_netlist_needs_no_spreading():
+    command = place_command(find_part("LFE5U-85F"), 1, 100, 9000, PlaceOptions(), planned=True)
+    assert "--placer" not in command
+
+
 @pytest.mark.parametrize(
     ("part", "wanted", "constraints", "routed"),
     [

@@ -208,13 +208,14 @@ def build_bitstream(
                 store.put(key, found)
             else:
                 step.cached = True
-            netlist = netlist_of(found, part)
+            netlist = netlist_of(found, part, board.config if board.placement.floorplan else None)
             total = sum(netlist.stages.values(), Resources())
             step.result = total.words()
 
-        cells = len(netlist.stage_map.cells)
+        cells, planned = len(netlist.stage_map.cells), netlist.is_planned
         commands = {
-            seed: place_command(part, seed, board.frequency, cells, board.placement, board=True) for seed in seeds
+            seed: place_command(part, seed, board.frequency, cells, board.placement, planned=planned, board=True)
+            for seed in seeds
         }
         excess, placements, data = total.excess(part), [], b""
         placer = Placer(netlist, commands, tools[1], build, board.placement.timeout, steps, store, cache)
@@ -235,7 +236,7 @@ def build_bitstream(
             digest=digest(
                 [
                     *(key, constraints, str(board.placement.timeout), tools[2].version),
-                    *(place_key(found, commands[seed], tools[1]) for seed in seeds),
+                    *(place_key(netlist.text, commands[seed], tools[1]) for seed in seeds),
                 ]
             ),
             tools=tuple(ToolRecord(tool.name, tool.version, tool.origin) for tool in tools),

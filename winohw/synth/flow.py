@@ -201,14 +201,16 @@ def synthesize(
                 store.put(key, found)
             else:
                 step.cached = True
-            netlist = netlist_of(found, part)
+            config = design if isinstance(design, EngineConfig) else getattr(design, "config", None)
+            netlist = netlist_of(found, part, config if place.floorplan else None)
             stages = dict(netlist.stages)
             wrapper = stages.pop(WRAPPER, Resources())
             total = sum(stages.values(), Resources())
             step.result = total.words()
 
         excess = (total + wrapper).excess(part)
-        commands = {seed: place_command(part, seed, frequency, len(netlist.stage_map.cells), place) for seed in seeds}
+        cells, planned = len(netlist.stage_map.cells), netlist.is_planned
+        commands = {seed: place_command(part, seed, frequency, cells, place, planned=planned) for seed in seeds}
         placements = []
         if not excess:
             write_inputs(netlist.text, part, build)
@@ -222,7 +224,9 @@ def synthesize(
         package=part.package,
         speed=part.speed,
         target=frequency,
-        digest=digest([key, str(place.timeout), *(place_key(found, commands[seed], tools[-1]) for seed in seeds)]),
+        digest=digest(
+            [key, str(place.timeout), *(place_key(netlist.text, commands[seed], tools[-1]) for seed in seeds)]
+        ),
         tools=tuple(ToolRecord(tool.name, tool.version, tool.origin) for tool in tools),
         inputs=wrapped.inputs,
         outputs=wrapped.outputs,

@@ -39,7 +39,8 @@ PLACERS = ("auto", "heap", "static", "sa")
 
 # Router 2 sets up the whole part first: 30 to 60 s on an LFE5U-85F for a design that router 1 routes in 3 s, and with
 # a better clock. From some thousand cells on router 1 no longer finishes. HeAP crowds large designs into a corner of
-# the part, where they cannot be routed; the static placer spreads them.
+# the part, where they cannot be routed, unless a floorplan holds them apart; the static placer spreads them. On an
+# iCE40 that is nearly full, HeAP does not end; simulated annealing takes a minute.
 _SMALL_CELLS = 4000
 
 _CARRY_IN, _CARRY_OUT = {"FCI", "CIN"}, {"FCO", "COUT"}
@@ -55,7 +56,10 @@ class PlaceOptions:
         One of `ROUTERS`; ``auto`` takes ``router1`` for small designs on ECP5, ``router2`` for large ones, and
         nextpnr's own choice for other families.
     placer : str
-        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5, and nextpnr's own choice for others.
+        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5 without a floorplan, ``sa`` for large ones
+        on iCE40, and nextpnr's own choice for others.
+    floorplan : bool
+        Whether an engine's multipliers and memories get their places from `winohw.synth.floorplan`, if it has any.
     timeout : float, optional
         Seconds after which a seed is given up.
     flags : tuple[str, ...]
@@ -69,6 +73,7 @@ class PlaceOptions:
 
     router: str = "auto"
     placer: str = "auto"
+    floorplan: bool = True
     timeout: float | None = None
     flags: tuple[str, ...] = ()
 
@@ -225,7 +230,14 @@ def constraints_file(part: Part) -> str:
 
 
 def place_command(
-    part: Part, seed: int, frequency: float, cells: int, options: PlaceOptions, *, board: bool = False
+    part: Part,
+    seed: int,
+    frequency: float,
+    cells: int,
+    options: PlaceOptions,
+    *,
+    planned: bool = False,
+    board: bool = False,
 ) -> list[str]:
     """Arguments for nextpnr; it reads ``top.json`` and writes ``report_<seed>.json``.
 
@@ -238,6 +250,8 @@ def place_command(
     cells : int
         Size of the netlist, for the choice of placer and router.
     options : PlaceOptions
+    planned : bool
+        The netlist has a floorplan.
     board : bool
         The pins are those of a board, in `constraints_file`, and the routed design goes to `routed_file`.
     """
@@ -245,7 +259,7 @@ def place_command(
     small = cells < _SMALL_CELLS
     if part.family.name == "ecp5" and router == "auto":
         router = "router1" if small else "router2"
-    if part.family.name == "ecp5" and placer == "auto" and not small:
+    if part.family.name == "ecp5" and placer == "auto" and not small and not planned:
         placer = "static"
     files = _FILES[part.family.name]
     return [

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from amaranth.back import rtlil
 
+from winohw.gateware.config import EngineConfig
 from winohw.gateware.memory import MEMORY_OUTPUT
 from winohw.synth.cache import digest
+from winohw.synth.copies import copy_registers
+from winohw.synth.floorplan import floorplan
 from winohw.synth.netlist import TAG, Resources, StageMap, count_stages, read_netlist, stage_of
 from winohw.synth.parts import Part
 from winohw.synth.pins import PINS, PinWrap
@@ -48,11 +51,14 @@ class Netlist:
     stages : dict[str, Resources]
         What each stage of the component takes, and the wrapper.
     stage_map : StageMap
+    is_planned : bool
+        Multipliers and memories have their places.
     """
 
     text: str
     stages: dict[str, Resources]
     stage_map: StageMap
+    is_planned: bool = False
 
 
 def rtlil_of(wrapped: PinWrap) -> str:
@@ -142,7 +148,16 @@ def activity(line: str) -> str | None:
     return f"pass {match[1].lower()}" if match else None
 
 
-def netlist_of(text: str, part: Part) -> Netlist:
-    """Count what is in a netlist that `run_synthesis` gave."""
-    types, stage_map = read_netlist(json.loads(text))
-    return Netlist(text, count_stages(types, stage_map, part.family), stage_map)
+def netlist_of(text: str, part: Part, config: EngineConfig | None = None) -> Netlist:
+    """Prepare a netlist that `run_synthesis` gave for placement, and count what is in it.
+
+    Registers that drive a large part of it get copies; of an engine the taps get their places.
+    """
+    design = json.loads(text)
+    module = next(module for module in design["modules"].values() if module["attributes"].get("top"))
+    copies = copy_registers(module, part)
+    places = {} if config is None else floorplan(module, config, part)
+    types, stage_map = read_netlist(design)
+    if copies or places:
+        text = json.dumps(design)
+    return Netlist(text, count_stages(types, stage_map, part.family), stage_map, bool(places))

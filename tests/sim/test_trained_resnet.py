@@ -17,7 +17,7 @@ from winohw.train.integer import IntegerResNet
 
 SIZES = {
     "fold": 6,
-    "max_products": 9 * 64,
+    "max_products": 9 * 128,
     "line_words": 3200,
     "max_tiles": 16,
     "drain_tiles": 2,

@@ -22,6 +22,16 @@ def test_taps_take_their_own():
     np.testing.assert_array_equal(best_shifts(costs_around(wanted), Granularity.TAP), wanted)
 
 
+def test_taps_that_cost_nothing_are_as_the_stage():
+    wanted = np.array([[3, 4], [3, 2]])
+    costs = costs_around(wanted)
+    costs[:, 1, 1] = 0
+    assert best_shifts(costs, Granularity.TAP).tolist() == [[3, 4], [3, 3]]
+    costs[:, :, 1] = 0
+    rows, columns = best_shifts(costs, Granularity.ROW_COLUMN)
+    assert (rows[:, None] + columns).tolist() == [[3, 3], [3, 3]]
+
+
 def test_rows_and_columns_find_what_has_that_form():
     wanted = np.array([1, 4, 2])[:, None] + np.array([0, 3, 1])
     rows, columns = best_shifts(costs_around(wanted), Granularity.ROW_COLUMN)

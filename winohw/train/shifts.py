@@ -74,10 +74,15 @@ def best_shifts(costs: np.ndarray, granularity: Granularity) -> np.ndarray:
     -------
     shifts
         ``[1]``, ``[2, n]`` (rows, then columns) or ``[n, n]``, as floats. For rows and columns, which are chosen in
-        turn until nothing improves, the optimum is a local one.
+        turn until nothing improves, the optimum is a local one. What makes no difference is as for the whole stage.
     """
+    stage = costs.sum(axis=(1, 2)).argmin()
     if granularity is Granularity.STAGE:
-        return np.array([costs.sum(axis=(1, 2)).argmin()], np.float32)
+        return np.array([stage], np.float32)
+    # Taps of phases whose kernels have a zero there cost nothing with any shift; one far from the others' would ask
+    # for a greater shift of the products than the hardware has.
+    distance = np.abs(np.arange(len(costs)) - stage)[:, None, None]
+    costs = costs + 1e-12 * costs.max() * distance
     if granularity is Granularity.TAP:
         return costs.argmin(axis=0).astype(np.float32)
     count, n, _ = costs.shape

@@ -112,7 +112,7 @@ def test_equals_model(case, stalls):
         parts = -(-values["total_rows"] // values["block_rows"]) * values["output_groups"]
         assert result.streams["i"].first == 1
         assert result.streams["i"].last == len(beats) + parts  # a cycle more for each part
-        assert result.streams["constants"].first == dut.output_lanes * dut.constant_beats + 3
+        assert result.streams["constants"].first == dut.output_lanes * dut.constant_beats + 4
         assert result.streams["rows"].first == dut.output_lanes * dut.constant_beats + 4
         assert result.streams["rows"].last == result.streams["i"].last + 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, ShapeLike, Signal, Value, ValueLike, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -164,55 +164,63 @@ class WeightLoader(wiring.Component):
             constants_fifo.r_en.eq(self.constants.ready),
         ]
 
-        rows_left, k_left, g_left = Signal(count), Signal(count), Signal(count)
-        row_left = Signal(range(self.fifo_rows + 1))
+        # Counts go down, with a flag beside them for the last turn: no comparison stands before the next beat.
+        def counter(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
+            left, last = Signal(width, name=f"{name}_left"), Signal(name=f"{name}_last")
+            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
+            return last, reload, [left.eq(left - 1), last.eq(left == 1)]
+
+        rows_left, block_last = Signal(count), Signal()
         beats = self.output_lanes * self.constant_beats
-        beat_left = Signal(range(beats))
+        beat_last, beat_reload, beat_step = counter("beat", beats, range(beats + 1))
+        row_last, row_reload, row_step = counter("row", self.group_rows, range(self.fifo_rows + 1))
+        g_last, g_reload, g_step = counter("g", self.groups)
+        k_last, k_reload, k_step = counter("k", self.output_groups)
         collected = Signal(self.output_lanes * channel_bits, reset_less=True)
         for lane in range(self.output_lanes):
             channel = collected[lane * channel_bits :][: 8 * CONSTANT_BYTES]
             m.d.comb += constants_fifo.w_data[72 * lane :][:72].eq(channel)
+
+        # Constants stand for two cycles at least: the queue, which is near the requantizer, takes them in the second.
+        push = Signal()
+        m.d.comb += constants_fifo.w_en.eq(push)
+        m.d.sync += push.eq(0)
 
         arrived = Signal()
         delayed = Signal(self.ready_delay + 1)
         m.d.sync += delayed.eq(Cat(arrived, delayed))
         m.d.comb += self.weights_ready.eq(delayed[-1])
 
+        m.d.sync += block_last.eq(rows_left <= self.block_rows)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [rows_left.eq(self.total_rows), k_left.eq(self.output_groups), beat_left.eq(beats - 1)]
+                m.d.sync += [rows_left.eq(self.total_rows), *k_reload, *beat_reload]
                 with m.If(self.start):
                     m.next = "CONSTANTS"
             with m.State("CONSTANTS"):
                 m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [g_left.eq(self.groups), row_left.eq(self.group_rows - 1)]
+                m.d.sync += g_reload + row_reload
                 with m.If(self.i.valid):
-                    m.d.sync += [
-                        collected.eq(Cat(collected, self.i.payload.as_value())[beat_bits:]),
-                        beat_left.eq(beat_left - 1),
-                    ]
-                    with m.If(beat_left == 0):
+                    m.d.sync += [collected.eq(Cat(collected, self.i.payload.as_value())[beat_bits:]), *beat_step]
+                    with m.If(beat_last):
                         m.next = "PUSH"
             with m.State("PUSH"):
-                m.d.sync += beat_left.eq(beats - 1)
-                m.d.comb += constants_fifo.w_en.eq(1)
+                m.d.sync += beat_reload
                 with m.If(constants_fifo.w_rdy):
+                    m.d.sync += push.eq(1)
                     m.next = "KERNELS"
             with m.State("KERNELS"):
                 m.d.comb += [self.i.ready.eq(fifo.w_rdy), fifo.w_en.eq(self.i.valid)]
-                with m.If(self.i.valid & self.i.ready):
-                    m.d.sync += row_left.eq(row_left - 1)
-                    with m.If(row_left == 0):
+                with m.If(self.i.valid & fifo.w_rdy):
+                    m.d.sync += row_step
+                    with m.If(row_last):
                         m.d.comb += arrived.eq(1)
-                        m.d.sync += [row_left.eq(self.group_rows - 1), g_left.eq(g_left - 1)]
-                        with m.If(g_left == 1):
-                            m.d.sync += k_left.eq(k_left - 1)
-                            m.next = "CONSTANTS"
-                            with m.If(k_left == 1):
-                                m.d.sync += [
-                                    k_left.eq(self.output_groups),
-                                    rows_left.eq(Mux(rows_left > self.block_rows, rows_left - self.block_rows, 0)),
-                                ]
-                                with m.If(rows_left <= self.block_rows):
-                                    m.next = "IDLE"
+                        m.d.sync += row_reload + g_step
+                    with m.If(row_last & g_last):
+                        m.d.sync += k_step
+                        m.next = "CONSTANTS"
+                    with m.If(row_last & g_last & k_last):
+                        m.d.sync += [*k_reload, rows_left.eq(rows_left - self.block_rows)]
+                        with m.If(block_last):
+                            m.next = "IDLE"
         return m

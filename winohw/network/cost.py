@@ -229,7 +229,7 @@ class _Weights:
             now = self._beat(now + 1, self.constant_time)
         push = max(now + 1, self.pushed[0] + 1)
         self.written = push
-        moved = max(push + 1, taken)
+        moved = max(push + 2, taken)
         self.pushed.append(moved)
         self.offered = moved + 1
 

@@ -9,6 +9,6 @@ board = Board(
     title="ULX3S 45F",
     platform=ULX3S_45F_Platform,
     config=EngineConfig(line_words=1024, max_products=2304, max_tiles=64, drain_tiles=64, family="ecp5"),
-    frequency=60,
+    frequency=50,
     programmer=("--board", "ulx3s"),
 )

@@ -30,7 +30,7 @@ def test_a_bad_table_is_refused(tmp_path, content):
 
 def test_engines_of_this_project():
     strided = ConvGeometry(32, 32, 16, 32, 3, 2, (1, 1, 1, 1))
-    latency = EngineLatency([LAYER, LAYER, strided], multipliers=72, images=2)
+    latency = EngineLatency([LAYER, LAYER, strided], multipliers=72)
     assert [latency.engine(m).multipliers for m in (None, 2, 4, 6)] == [72, 64, 72, 64]
     assert latency.engine(4).input_lanes == 2  # one output lane: pixels come in twice as fast
     for geometry in (LAYER, strided):
@@ -38,8 +38,8 @@ def test_engines_of_this_project():
             least = Multiplications().cycles(geometry, Candidate(tile_size)) / 72
             assert latency.cycles(geometry, Candidate(tile_size)) > 0.9 * least
     # It is the plan's: the engine of F(4,3), two images.
-    plan = plan_layer(latency.engine(4), LAYER, 2)
-    assert latency.cycles(LAYER, Candidate(4, 10, "stage")) == plan.cycles / 2
+    plan = plan_layer(latency.engine(4), LAYER)
+    assert latency.cycles(LAYER, Candidate(4, 10, "stage")) == plan.cycles
     assert latency.cycles(LAYER, Candidate(4)) < 0.4 * latency.cycles(LAYER, Candidate(None))
 
 

@@ -66,7 +66,7 @@ class EngineLatency:
         If there are too few multipliers for a lane with n = 8.
     """
 
-    def __init__(self, geometries: Sequence[ConvGeometry], multipliers: int = 144, images: int = 4) -> None:
+    def __init__(self, geometries: Sequence[ConvGeometry], multipliers: int = 144, images: int = 1) -> None:
         if multipliers < 64:
             raise ValueError(f"Engines up to F(6×6, 3×3) need at least 64 multipliers, not {multipliers}")
         self.geometries, self.multipliers, self.images = tuple(geometries), multipliers, images

@@ -558,8 +558,8 @@ class DescriptorReader(wiring.Component):
         relations = ("eq", "le", "ge", "lt")
         relation = Signal(range(len(relations)))
         check_code = Signal(8)
-        less, equal, holds = Signal(), Signal(), Signal()
-        m.d.sync += [less.eq(product < bound), equal.eq(product == bound)]
+        less, equal, holds, is_done = Signal(), Signal(), Signal(), Signal()
+        m.d.sync += [less.eq(product < bound), equal.eq(product == bound), is_done.eq(multiplier == 0)]
         m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
         # The operands of a check stand two cycles after its number: chosen among four, then among those.
         registers = (multiplicand, multiplier, product, bound, relation, check_code)
@@ -589,12 +589,13 @@ class DescriptorReader(wiring.Component):
                     register.eq(operand)
                     for register, operand in zip((multiplicand, multiplier, product), operands, strict=True)
                 ]
+                m.d.sync += is_done.eq(0)
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
                 m.d.sync += [multiplicand.eq(multiplicand << 1), multiplier.eq(multiplier >> 1)]
                 with m.If(multiplier[0]):
                     m.d.sync += product.eq(product + multiplicand)
-                with m.If(multiplier == 0):
+                with m.If(is_done):
                     m.next = "WEIGH"
             with m.State("WEIGH"):
                 m.next = "COMPARE"

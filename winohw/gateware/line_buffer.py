@@ -256,8 +256,9 @@ class LineBuffer(wiring.Component):
         offset, column = Signal(bits), Signal(bits)
 
         phased = Signal()
-        m.d.comb += phased.eq(self.mode != InputMode.DENSE)
-        polyphase = self.mode == InputMode.POLYPHASE
+        m.d.sync += phased.eq(self.mode != InputMode.DENSE)
+        polyphase = Signal()
+        m.d.sync += polyphase.eq(self.mode == InputMode.POLYPHASE)
 
         inside = Signal()
         m.d.comb += inside.eq(row_inside & col_inside)

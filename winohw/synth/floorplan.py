@@ -125,7 +125,8 @@ def _sites(n: int, columns: int, lanes: int, grid: Grid) -> dict[tuple[int, int]
         of_band = [place for k, place in enumerate(everything) if k * bands // len(everything) == band]
         places = sorted(of_band, key=lambda place: place[::-1])
         taps = [(i, a) for pair, a in places for i in (2 * pair, 2 * pair + 1) if i < n]
-        if len(taps) <= width and lanes <= 4:
+        # With a single lane, pairs of taps fill the blocks in the middle: apart, their wires would be longer.
+        if len(taps) <= width and 1 < lanes <= 4:
             for number, tap in enumerate(taps):
                 result[tap] = _Site(band, number * width // len(taps), 0)
             continue
@@ -133,8 +134,9 @@ def _sites(n: int, columns: int, lanes: int, grid: Grid) -> dict[tuple[int, int]
         shares = 1 if len(places) <= width else 2
         if len(places) > width * shares or lanes * shares > 2:
             return None
-        for number, (pair, a) in enumerate(places):
-            block, share = divmod(number * width * shares // len(places), shares)
+        first = (width * shares - len(places)) // 2
+        for number, (pair, a) in enumerate(places, start=first):
+            block, share = divmod(number, shares)
             for i in (2 * pair, 2 * pair + 1):
                 result[i, a] = _Site(band, block, (2 * share + i % 2) if shares == 2 else 2 * (i % 2))
     return result

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["tile_row_times"]
 
 
-def tile_row_times(
-    job: Job, freed: Sequence[tuple[int, int]], held: Sequence[tuple[int, int]] = ()
-) -> Iterator[int]:
+def tile_row_times(job: Job, freed: Sequence[tuple[int, int]], held: Sequence[tuple[int, int]] = ()) -> Iterator[int]:
     """When the last pixel of each tile row is written, and at last when the line buffer's writer is idle again.
 
     The pixels come without a pause. Time 0 is the cycle in which the engine starts the layer.

@@ -32,7 +32,7 @@ class WeightLoader(wiring.Component):
     `weights_ready` tells, for each group, when its last row has been taken from `i`; the delay covers the way through
     the weight transform as far as the datapath's own latency does not.
 
-    Latency: 3 cycles from the last beat of the constants to `constants`, 2 cycles from a row to `rows`,
+    Latency: 4 cycles from the last beat of the constants to `constants`, 2 cycles from a row to `rows`,
     `ready_delay` + 1 cycles from a group's last row to `weights_ready`. Throughput: a beat a cycle, and a cycle more
     after the constants. Backpressure: `rows` and `constants` wait in queues of `fifo_rows` rows and of the constants
     of 5 groups; when one of them is full the stream waits.

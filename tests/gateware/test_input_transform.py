@@ -54,6 +54,16 @@ def test_exact(tile, kernel, fold):
     assert result.streams["o"].last == result.streams["i"].last + dut.latency + fold - 1
 
 
+def test_relay():
+    dut = InputTransform(winograd(4, 3), relay=True)
+    assert dut.latency == InputTransform(winograd(4, 3)).latency + 1
+    assert InputTransform(winograd(4, 3), fold=2, relay=True).latency == InputTransform(winograd(4, 3), fold=2).latency
+    x = chunks(patches(winograd(4, 3), 20), 1)
+    result = run_stream(dut, {"i": x}, {"o": len(x)})
+    np.testing.assert_array_equal(result.outputs["o"], dut.model(x))
+    assert result.streams["o"].first == dut.latency
+
+
 @pytest.mark.parametrize("stall", [0.2, 0.7])
 @pytest.mark.parametrize(("tile", "kernel", "fold"), [case for case in FOLDS if case[0] in (1, 2, 4)])
 def test_gaps(tile, kernel, fold, stall):

@@ -86,6 +86,9 @@ def schedule(dut: MacArray, groups: list[int], gap: float, seed: int) -> tuple[d
     v, swap = zip(*columns["i"], strict=True)
     columns["i"] = {"v": np.array(v), "swap": np.array(swap)}
     columns["u_coming"] = [*columns["u_coming"][1:], False]
+    if dut.swap_delay:
+        columns["u_coming"] = [False, *columns["u_coming"][:-1]]
+        columns["u"] = [columns["u"][-1], *columns["u"][:-1]]
     return (
         {name: beats if name == "i" else np.array(beats) for name, beats in columns.items()},
         np.concatenate(sums),
@@ -104,9 +107,17 @@ def check(dut: MacArray, groups: list[int], gap: float, simulate=run_stream) -> 
     return sums
 
 
-def mac_array(*parameters) -> MacArray:
+def mac_array(*parameters, **options) -> MacArray:
     names = ("input_tile", "fold", "input_lanes", "output_lanes", "v_bits", "u_bits", "kind")
-    return MacArray(**dict(zip(names, parameters, strict=True)))
+    return MacArray(**dict(zip(names, parameters, strict=True)), **options)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.4], ids=["dense", "gaps"])
+@pytest.mark.parametrize("parameters", [(4, 1, 2, 2, 9, 8, "generic"), (6, 2, 1, 1, 12, 10, "generic")], ids=str)
+def test_relay(parameters, gap):
+    dut = mac_array(*parameters, relay=True)
+    assert dut.latency == mac_array(*parameters).latency + 1
+    check(dut, [4, 1, 7, 3], gap)
 
 
 @pytest.mark.parametrize("gap", [0.0, 0.4], ids=["dense", "gaps"])

@@ -113,6 +113,7 @@ class Engine(wiring.Component):
             v_bits=config.v_bits,
             u_bits=config.u_bits,
             kind=config.multiplier,
+            relay=True,
         )
         m.submodules.accumulator = accumulator = Accumulator(
             output_lanes=config.output_lanes,
@@ -156,7 +157,10 @@ class Engine(wiring.Component):
             dimension_bits=count,
         )
         # The first kernel of the next group shall be there in the cycle after the swap.
-        ideal = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+        ideal = {
+            r: to_array + mac_array.swap_delay + 2 - config.kernel_rows(r) - weight_transform.latency
+            for r in config.kernels
+        }
         m.submodules.weight_pacer = weight_pacer = WeightPacer(
             row_bytes=config.weight_bytes,
             delays={r: max(1, delay) for r, delay in ideal.items()},

@@ -55,6 +55,9 @@ class InputTransform(wiring.Component):
         Greatest shift; that of ``narrowing`` unless told.
     kind : str
         Of the copies of control signals, see :class:`~winohw.gateware.fan_out.FanOut`.
+    relay : bool
+        Whether there is a register between rows and columns also without a transposer, for an engine that is spread
+        over a large part.
 
     Attributes
     ----------
@@ -91,6 +94,7 @@ class InputTransform(wiring.Component):
         narrowing: Narrowing | None = None,
         max_shift: int | None = None,
         kind: str = "generic",
+        relay: bool = False,
     ):
         n = winograd.n
         if fold < 1 or n % fold:
@@ -110,6 +114,8 @@ class InputTransform(wiring.Component):
         exact_bits = max(network.output_bits for network in self._columns)
         self.v_bits = exact_bits if narrowing is None else narrowing.bits
         self.latency = self._rows[0].latency + self._columns[0].latency
+        self._relay = int(relay and fold == 1)
+        self.latency += self._relay
         if fold > 1:
             self.latency += self._transposer.latency
         self._exact_latency = self.latency
@@ -133,7 +139,14 @@ class InputTransform(wiring.Component):
         """The input transform of one lane of an engine."""
         narrowing = config.profile.input if config.quantized else None
         kind = "ecp5" if config.family == "ecp5" else "generic"
-        return cls(config.winograd(), fold=config.fold, narrowing=narrowing, max_shift=config.max_shifts[0], kind=kind)
+        return cls(
+            config.winograd(),
+            fold=config.fold,
+            narrowing=narrowing,
+            max_shift=config.max_shifts[0],
+            kind=kind,
+            relay=config.datapath == "wide",
+        )
 
     def model(self, x: ArrayLike, shift: ArrayLike | None = None) -> NDArray[np.int64]:
         """What the component computes: all chunks ``[k * fold][row in chunk][column]`` to ``[k * fold][row][column]``.
@@ -159,8 +172,8 @@ class InputTransform(wiring.Component):
         for k, network in enumerate(self._rows):
             m.submodules[f"row{k}"] = network
             m.d.comb += network.i.eq(self.i.payload[k])
-            rows.append(network.o)
-        valid = delayed(m, valid, self._rows[0].latency, name="row_valid")
+            rows.append(delayed(m, network.o, self._relay, name=f"relay{k}", reset_less=True))
+        valid = delayed(m, valid, self._rows[0].latency + self._relay, name="row_valid")
 
         if self.fold > 1:
             m.submodules.transposer = transposer = self._transposer

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from winohw.algorithm.modular import wrap
 from winohw.gateware.fan_out import FanOut
 from winohw.gateware.multiplier import Multiplier, check_parameters, multiplier_latency, products_per_cell
+from winohw.gateware.pipeline import delayed
 
 __all__ = ["MacArray"]
 
@@ -50,6 +51,8 @@ class MacArray(wiring.Component):
         Of the multipliers, see :class:`Multiplier`. ``ice40_dual`` shares a cell between two neighbours.
     registered_products : bool
         Whether products have that register; without, a cycle less.
+    relay : bool
+        Whether chunks and control signals pass another register, for an array that is spread over a large part.
     sum_bits : int, optional
         Width of a sum; default: what Pc products of the two least numbers take.
 
@@ -63,6 +66,8 @@ class MacArray(wiring.Component):
         Multiplier cells.
     latency : int
         Cycles from a chunk to its sums.
+    swap_delay : int
+        Cycles by which loads must be later than said above: 1 with a relay, else 0.
 
     Members
     -------
@@ -91,6 +96,7 @@ class MacArray(wiring.Component):
         u_bits: int,
         kind: str = "generic",
         registered_products: bool = True,
+        relay: bool = False,
         sum_bits: int | None = None,
     ):
         for name, value in (("input_tile", input_tile), ("input_lanes", input_lanes), ("output_lanes", output_lanes)):
@@ -116,7 +122,9 @@ class MacArray(wiring.Component):
         self.columns = input_tile // fold
         self.multipliers = input_lanes * output_lanes * input_tile * self.columns
         self.cells = -(-self.multipliers // products_per_cell(kind))
-        self.latency = 1 + multiplier_latency(u_bits, kind) + registered_products + levels
+        self.relay = relay
+        self.swap_delay = int(relay)
+        self.latency = 1 + relay + multiplier_latency(u_bits, kind) + registered_products + levels
         chunk = _layout(v_bits, input_lanes, input_tile, self.columns)
         super().__init__(
             {
@@ -200,14 +208,13 @@ class MacArray(wiring.Component):
         """Copies of the control signals (valid, swap and load), and v that goes with valid and swap."""
         copies = -(-self.input_tile // 2) * self.columns
         kind = "ecp5" if self.kind == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(2, copies, kind)
+        m.submodules.control = control = FanOut(2, copies, kind, 1 + self.relay)
         m.submodules.load = load = FanOut(1, copies, kind)
-        v = Signal(self.i.payload.v.shape(), reset_less=True)
         m.d.comb += [
             control.i.eq(Cat(self.i.valid, self.i.valid & self.i.payload.swap)),
             load.i.eq(self.u_coming),
         ]
-        m.d.sync += v.eq(self.i.payload.v)
+        v = delayed(m, self.i.payload.v, 1 + self.relay, name="v", reset_less=True)
         valid, swaps = ([copy[bit] for copy in control.o] for bit in range(2))
         return valid, swaps, list(load.o), v
 

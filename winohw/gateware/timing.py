@@ -78,6 +78,7 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
         v_bits=config.v_bits,
         u_bits=config.u_bits,
         kind=config.multiplier,
+        relay=True,
     )
     weight_transform = (
         WeightTransform.of(config) if config.weights == "chip" else HostWeights(n=n, u_bits=config.u_bits)
@@ -86,7 +87,10 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     output_transform = OutputTransform.of(config, drain_buffer.latency)
     requantizer = Requantizer(config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier)
     to_array = Sequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
-    pace = {r: to_array + 2 - config.kernel_rows(r) - weight_transform.latency for r in config.kernels}
+    pace = {
+        r: to_array + mac_array.swap_delay + 2 - config.kernel_rows(r) - weight_transform.latency
+        for r in config.kernels
+    }
     return EngineTiming(
         to_array=to_array,
         to_drain=to_array + mac_array.latency + Accumulator.latency,

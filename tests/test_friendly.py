@@ -7,11 +7,24 @@ import sys
 
 import pytest
 
+# A program that is started in the background by a shell inherits that SIGINT is ignored.
+HEEDS_SIGINT = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+
+def ends(process, number, status):
+    """Sends the signal; the program ends with that status, and without a traceback."""
+    process.send_signal(number)
+    try:
+        assert process.wait(timeout=30) == status
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 0)])
 def test_signals_end_a_simulated_board(tmp_path, number, status):
     """SIGINT is the way to end it."""
-    board = "from tiny_board import CAPABILITIES; import winohw.host.commands as c, winohw.cli as cli; "
+    board = HEEDS_SIGINT + "from tiny_board import CAPABILITIES; import winohw.host.commands as c, winohw.cli as cli; "
     board += "c.EngineConfig = lambda **_: CAPABILITIES.config; cli.main(['board-sim'])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     with subprocess.Popen(
@@ -20,9 +33,7 @@ def test_signals_end_a_simulated_board(tmp_path, number, status):
         assert process.stdout is not None
         assert process.stderr is not None
         assert "/dev/" in process.stdout.readline()
-        process.send_signal(number)
-        assert process.wait(timeout=30) == status
-        assert "Traceback" not in process.stderr.read()
+        ends(process, number, status)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -37,7 +48,7 @@ def test_signals_end_a_build(tmp_path, number):
     command = [
         sys.executable,
         "-c",
-        "import sys; from winohw.cli import main; main()",
+        HEEDS_SIGINT + "import sys; from winohw.cli import main; main()",
         "build",
         "--board",
         "icebreaker",
@@ -54,7 +65,5 @@ def test_signals_end_a_build(tmp_path, number):
         for line in process.stdout:
             if "elaboration" in line:
                 break
-        process.send_signal(number)
-        assert process.wait(timeout=30) == (143 if number == signal.SIGTERM else 1)
-        assert "Traceback" not in process.stderr.read()
+        ends(process, number, 143 if number == signal.SIGTERM else 1)
     assert not (tmp_path / "out").exists()

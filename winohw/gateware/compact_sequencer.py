@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
+
+from winohw.gateware.countdown import countdown
 
 __all__ = ["RECURRENCE", "CompactSequencer"]
 
@@ -160,22 +162,14 @@ class CompactSequencer(wiring.Component):
         count, fold = self.dimension_bits, self.fold
         address = len(self.o.payload.line)
 
-        # Every loop counts down; a flag beside it says that this is its last turn.
-        def loop(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
-            left = Signal(width, name=f"{name}_left")
-            last = Signal(name=f"{name}_last")
-            reload = [left.eq(size), last.eq(Value.cast(size) == 1)]
-            step = [left.eq(left - 1), last.eq(left == 2)]
-            return last, reload, step
-
         block_size = Signal(count)
         rows_left = Signal(count)  # tile rows from this block's first to the layer's last
         block_last = Signal()
-        k_last, k_reload, k_step = loop("k", self.output_groups)
-        g_last, g_reload, g_step = loop("g", self.groups)
-        r_last, r_reload, r_step = loop("r", block_size)
-        x_last, x_reload, x_step = loop("x", self.tile_cols)
-        p_last, p_reload, p_step = loop("p", fold, range(fold + 1))
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
+        g_last, g_reload, g_step = countdown("g", self.groups, count)
+        r_last, r_reload, r_step = countdown("r", block_size, count)
+        x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
+        p_last, p_reload, p_step = countdown("p", fold, range(fold + 1))
 
         rows_ready = Signal(count + 1)  # in the line buffer, from the block's first one on
         block_ready = Signal()

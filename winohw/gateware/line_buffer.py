@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.countdown import countdown
 from winohw.gateware.descriptor import InputMode
 from winohw.gateware.fan_out import FanOut
 from winohw.gateware.memory import Memory
@@ -230,26 +231,19 @@ class LineBuffer(wiring.Component):
         most_copies = max(-(-n // step) for step in steps)
 
         # --- where the writer stands -----------------------------------------------------------------------------
-        # Every count goes down, with a flag beside it that says what would take a comparison: none stands between the
-        # counts and the enables of others.
-        def counter(name: str, size: Value, width: int = count, flagged: int = 1) -> tuple[Signal, list, list]:
-            left = Signal(width, name=f"{name}_left")
-            flag = Signal(name=f"{name}_last")
-            return flag, [left.eq(size), flag.eq(size == flagged)], [left.eq(left - 1), flag.eq(left == flagged + 1)]
-
-        image_last, image_reload, image_step = counter("image", self.images)
-        grid_row_last, grid_row_reload, grid_row_step = counter("row", self.grid_height)  # of the phase's grid
-        grid_col_last, grid_col_reload, grid_col_step = counter("col", self.grid_width)
+        image_last, image_reload, image_step = countdown("image", self.images, count)
+        grid_row_last, grid_row_reload, grid_row_step = countdown("row", self.grid_height, count)  # of the phase's grid
+        grid_col_last, grid_col_reload, grid_col_step = countdown("col", self.grid_width, count)
         row_phase, col_phase = Signal(), Signal()
         row_inside, row_reload, row_step = self._edges(m, "row", self.pad_top, self.height)
         col_inside, col_reload, col_step = self._edges(m, "col", self.pad_left, self.width)
-        group_last, group_reload, group_step = counter("group", self.input_groups)
+        group_last, group_reload, group_step = countdown("group", self.input_groups, count)
         row_offset, col_offset = Signal(range(n)), Signal(range(n))  # within a step
-        tile_rows_over, tile_row_reload, tile_row_step = counter("tile_row", self.tile_rows, flagged=0)
-        tile_col_last, tile_col_reload, tile_col_step = counter("tile_col", self.tile_cols)
+        tile_rows_over, tile_row_reload, tile_row_step = countdown("tile_row", self.tile_rows, count, flagged=0)
+        tile_col_last, tile_col_reload, tile_col_step = countdown("tile_col", self.tile_cols, count)
         row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
         base = [Signal(bits, name=f"base{k}") for k in range(most_copies)]
-        slot_last, slot_reload, slot_step = counter("slot", self.slots)
+        slot_last, slot_reload, slot_step = countdown("slot", self.slots, count)
         slot_base = Signal(bits)
         credits, has_credit = Signal(count + 1), Signal()
         copy = Signal(range(most_copies))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
+
+from winohw.gateware.countdown import countdown
 
 __all__ = ["RowPositions"]
 
@@ -109,22 +111,13 @@ class RowPositions(wiring.Component):
         count, pixels, lanes = self.dimension_bits, self.row_pixels, self.output_lanes
         m.submodules.queue = queue = SyncFIFOBuffered(width=self.o.payload.shape().size, depth=_QUEUE)
 
-        # Every loop counts down, with a flag beside it: no comparison stands between a counter and the enables of the
-        # others.
-        def loop(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
-            left = Signal(width, name=f"{name}_left")
-            last = Signal(name=f"{name}_last")
-            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
-            step = [left.eq(left - 1), last.eq(left == 1)]
-            return last, reload, step
-
         rows_left = Signal(count)  # tile rows from this block's first one to the layer's last
         block_size = Signal(count)
         block_last = Signal()
-        y_last, y_reload, y_step = loop("y", self.tile_size, range(pixels + 1))
-        x_last, x_reload, x_step = loop("x", self.tile_cols)
-        r_last, r_reload, r_step = loop("r", block_size)
-        k_last, k_reload, k_step = loop("k", self.output_groups)
+        y_last, y_reload, y_step = countdown("y", self.tile_size, range(pixels + 1))
+        x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
+        r_last, r_reload, r_step = countdown("r", block_size, count)
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
         y = Signal(range(pixels))
         width, height = Signal(count), Signal(count)  # from this tile's first column and row to the image's last
         filters_left = Signal(count)

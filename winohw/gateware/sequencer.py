@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
+
+from winohw.gateware.countdown import countdown
 
 __all__ = ["Sequencer"]
 
@@ -236,25 +238,16 @@ class Sequencer(wiring.Component):
         """Runs through the loops, ahead of the tokens' issue."""
         count, fold = self.dimension_bits, self.fold
 
-        # Every loop counts down; a flag beside it says that this is its last turn, so that no comparison stands
-        # between a counter and the enables of the others.
-        def loop(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
-            left = Signal(width, name=f"{name}_left")
-            last = Signal(name=f"{name}_last")
-            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
-            step = [left.eq(left - 1), last.eq(left == 1)]
-            return last, reload, step
-
         block_size = Signal(count)
         rows_left = Signal(count)  # tile rows from this block's first to the layer's last
         block_last = Signal()
-        k_last, k_reload, k_step = loop("k", self.output_groups)
-        g_last, g_reload, g_step = loop("g", self.groups)
-        r_last, r_reload, r_step = loop("r", block_size)
-        x_last, x_reload, x_step = loop("x", self.tile_cols)
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
+        g_last, g_reload, g_step = countdown("g", self.groups, count)
+        r_last, r_reload, r_step = countdown("r", block_size, count)
+        x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
         p_last, p_reload, p_step = Const(1), [], []
         if fold > 1:
-            p_last, p_reload, p_step = loop("p", fold, range(fold + 1))
+            p_last, p_reload, p_step = countdown("p", fold, range(fold + 1))
         slot, block_slot = Signal(count), Signal(count)
         slot_last, block_slot_last = Signal(), Signal()  # of the line buffer: the next tile row is in slot 0
         slot_base, block_base = Signal(16), Signal(16)

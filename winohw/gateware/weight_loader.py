@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from amaranth import Cat, Module, ShapeLike, Signal, Value, ValueLike, signed
+from amaranth import Cat, Module, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
+
+from winohw.gateware.countdown import countdown
 
 __all__ = ["CONSTANT_BYTES", "WeightLoader", "constants_layout"]
 
@@ -164,18 +166,12 @@ class WeightLoader(wiring.Component):
             constants_fifo.r_en.eq(self.constants.ready),
         ]
 
-        # Counts go down, with a flag beside them for the last turn: no comparison stands before the next beat.
-        def counter(name: str, size: ValueLike, width: ShapeLike = count) -> tuple[Signal, list, list]:
-            left, last = Signal(width, name=f"{name}_left"), Signal(name=f"{name}_last")
-            reload = [left.eq(size - 1), last.eq(Value.cast(size) == 1)]
-            return last, reload, [left.eq(left - 1), last.eq(left == 1)]
-
         rows_left, block_last = Signal(count), Signal()
         beats = self.output_lanes * self.constant_beats
-        beat_last, beat_reload, beat_step = counter("beat", beats, range(beats + 1))
-        row_last, row_reload, row_step = counter("row", self.group_rows, range(self.fifo_rows + 1))
-        g_last, g_reload, g_step = counter("g", self.groups)
-        k_last, k_reload, k_step = counter("k", self.output_groups)
+        beat_last, beat_reload, beat_step = countdown("beat", beats, range(beats + 1))
+        row_last, row_reload, row_step = countdown("row", self.group_rows, range(self.fifo_rows + 1))
+        g_last, g_reload, g_step = countdown("g", self.groups, count)
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
         collected = Signal(self.output_lanes * channel_bits, reset_less=True)
         for lane in range(self.output_lanes):
             channel = collected[lane * channel_bits :][: 8 * CONSTANT_BYTES]

@@ -8,8 +8,8 @@ import pytest
 
 from winohw.gateware.capabilities import Capabilities
 from winohw.gateware.config import EngineConfig
-from winohw.network.columns import strips_of
 from winohw.network.filters import FILTERS, filter_layer
+from winohw.network.slicing import sliced_jobs
 from winohw.synth import board_design
 from winohw.synth.bitstream import prepare
 from winohw.synth.board import board_names, find_board
@@ -61,7 +61,7 @@ def test_photograph_on_board(name):
     """The main job can be made for every board."""
     board = find_board(name)
     layer = filter_layer(list(FILTERS), 192, 256, 3, shift_only=board.config.requantizer == "shift")
-    arrangement, jobs = strips_of(board.config, layer)
+    arrangement, jobs = sliced_jobs(board.config, layer)
     assert sum(job.images for job in jobs) == arrangement.images
     assert all(job.layer.geometry.filters == 18 for job in jobs)
 
@@ -89,7 +89,7 @@ def test_strips_are_needed_somewhere():
     """A wide image on a small engine."""
     config = find_board("icebreaker").config
     layer = filter_layer(["blur"], 10, 300, 3, shift_only=config.requantizer == "shift")
-    arrangement, jobs = strips_of(config, layer)
+    arrangement, jobs = sliced_jobs(config, layer)
     assert arrangement.images > 1
     pixels = np.arange(9000).astype(np.int8).reshape(1, 10, 300, 3)
     assert arrangement.pixels(pixels, -128).shape[0] == sum(job.images for job in jobs)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from winohw.host.driver import Driver
-from winohw.network.columns import strips_of
+from winohw.network.slicing import sliced_jobs
 from winohw.numerics.formats import Profile
 from winohw.numerics.layer import ConvLayer
 from winohw.sim.compiled import Advance
@@ -22,7 +22,7 @@ __all__ = ["on_board", "transfer_bar"]
 
 
 def on_board(driver: Driver) -> Runner:
-    """Runs layers on a board. Images that are too wide for its engine are cut into strips.
+    """Runs layers on a board. Images that are too wide for its engine are cut into slices.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def on_board(driver: Driver) -> Runner:
         profile: Profile | None,
         progress: Callable[[Advance], None] | None,
     ) -> ImageRun:
-        arrangement, jobs = strips_of(driver.capabilities.config, layer, len(images), profile)
+        arrangement, jobs = sliced_jobs(driver.capabilities.config, layer, len(images), profile)
         arranged = arrangement.pixels(images, layer.input_zero_point)
         pixels, expected, counters = [], [], []
         begun, first = time.monotonic(), 0

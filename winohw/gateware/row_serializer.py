@@ -86,10 +86,13 @@ class RowSerializer(wiring.Component):
         self.output_lanes = output_lanes
         self.row_pixels = row_pixels
         self.lanes = lanes
-        self.dimension_bits = count = dimension_bits
+        self.dimension_bits = dimension_bits
         # Three beats are on their way to the receiver when a row starts that it has not counted yet.
         self.slack = 3 + output_lanes * -(-row_pixels // lanes)
         self._positions = RowPositions(output_lanes=output_lanes, row_pixels=row_pixels, dimension_bits=dimension_bits)
+        # Start and values of a layer are what the positions need.
+        members = self._positions.signature.members
+        self._layer = {name: members[name] for name in members if name not in ("o", "idle")}
         constants = constants_layout()
         super().__init__(
             {
@@ -97,16 +100,7 @@ class RowSerializer(wiring.Component):
                 "i": In(data.ArrayLayout(data.ArrayLayout(signed(32), row_pixels), output_lanes)),
                 "pop": Out(1),
                 "constants": In(stream.Signature(data.ArrayLayout(constants, output_lanes))),
-                "start": In(1),
-                "tile_size": In(range(row_pixels + 1)),
-                "total_rows": In(count),
-                "block_rows": In(count),
-                "tile_rows": In(count),
-                "tile_cols": In(count),
-                "output_groups": In(count),
-                "filters": In(count),
-                "output_height": In(count),
-                "output_width": In(count),
+                **self._layer,
                 "o": Out(
                     stream.Signature(
                         data.StructLayout(
@@ -127,16 +121,7 @@ class RowSerializer(wiring.Component):
         self,
         rows: NDArray[np.integer],
         constants: NDArray[Any],
-        *,
-        tile_size: int,
-        total_rows: int,
-        block_rows: int,
-        tile_rows: int,
-        tile_cols: int,
-        output_groups: int,
-        filters: int,
-        output_height: int,
-        output_width: int,
+        **shape: int,
     ) -> dict[str, NDArray[Any]]:
         """The beats out.
 
@@ -146,23 +131,14 @@ class RowSerializer(wiring.Component):
             Of the whole layer.
         constants : array, (beats, Pk)
             Structured as `constants_layout`, or anything else that stands for a channel's constants.
+        **shape : int
+            `tile_size` and the fields of the layer, as `RowPositions.model` takes them.
 
         Returns
         -------
         dict of arrays
             ``acc`` (beats, lanes), 0 beyond ``count``; ``constants``; ``count``; ``last``.
         """
-        shape = {
-            "tile_size": tile_size,
-            "total_rows": total_rows,
-            "block_rows": block_rows,
-            "tile_rows": tile_rows,
-            "tile_cols": tile_cols,
-            "output_groups": output_groups,
-            "filters": filters,
-            "output_height": output_height,
-            "output_width": output_width,
-        }
         next_constants = iter(constants)
         beats: dict[str, list] = {"acc": [], "constants": [], "count": []}
         for position, values in zip(self._positions.model(**shape), rows, strict=True):
@@ -185,9 +161,7 @@ class RowSerializer(wiring.Component):
         m = Module()
         lanes, pixels, channels = self.lanes, self.row_pixels, self.output_lanes
         m.submodules.positions = positions = self._positions
-        for name in positions.signature.members:
-            if name not in ("o", "idle"):
-                m.d.comb += getattr(positions, name).eq(getattr(self, name))
+        m.d.comb += [getattr(positions, name).eq(getattr(self, name)) for name in self._layer]
         position = positions.o.payload
 
         beats = -(-pixels // lanes)  # most of a channel

@@ -62,6 +62,18 @@ def test_simulated_board_in_one_command(picture, tmp_path):
     assert "direct" in result.output
 
 
+def test_wide_picture_on_a_small_board(tmp_path):
+    """Wider than its engine counts, so that the host cuts it; without statistics there is nothing to compare."""
+    wide = tmp_path / "wide.png"
+    with Image.open(photograph()) as image:
+        image.crop((0, 60, 256, 64)).resize((264, 4)).save(wide)
+    options = ["--board", "icebreaker", "--simulate", "--filters", "edges", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, ["run", str(wide), *options])
+    assert result.exit_code == 0, result.output
+    assert "Bit-exact: every pixel equals direct convolution." in result.output
+    assert "times the cycles" not in result.output
+
+
 def test_figures_of_a_board(picture, tmp_path):
     options = ["--board", "ulx3s-25f", "--simulate", "--filters", "edges", "--no-direct", "--json"]
     result = CliRunner().invoke(main, ["run", str(picture), *options, "--output", str(tmp_path)])

@@ -149,6 +149,7 @@ def _direct_engine(config: EngineConfig, layer: ConvLayer) -> EngineConfig:
         max_tiles=max(engine.max_tiles, 512),
         line_words=max(engine.line_words, 8192),
         drain_tiles=max(engine.drain_tiles, 512),
+        dimension_bits=max(engine.dimension_bits, 12),
         family="generic",
         multiplier="generic",
     )
@@ -200,7 +201,7 @@ def run_image(
     Parameters
     ----------
     config : the engine. For a quantized one, shifts per tap are calibrated on the image itself.
-    direct : also run the direct engine.
+    direct : also run the direct engine, if there are cycles to compare: an engine without statistics counts none.
     calibration : bits of V, U and M of a quantized engine.
     progress : makes a progress bar from a description.
     compiled : False takes Amaranth's own simulator.
@@ -216,7 +217,7 @@ def run_image(
         winograd = run(layer, images, profile, report)
     reference = layer.reference(images)
     other = None
-    if direct:
+    if direct and config.statistics:
         twin = _direct_engine(config, layer)
         with progress(f"direct, {twin.multipliers} multipliers") as report:
             other = simulated(twin, compiled=compiled)(layer, images, None, report)

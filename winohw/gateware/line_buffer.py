@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ __all__ = ["LineBuffer"]
 
 #: Cycles that read addresses take to the banks.
 _CONTROL = 1
+#: Adjacent columns of a bank row that share the registers in front of their write ports.
+_NEIGHBOURS = 2
 
 
 class LineBuffer(wiring.Component):
@@ -137,17 +140,15 @@ class LineBuffer(wiring.Component):
         self.memory = memory
         self.rows = input_tile // fold
         self.read_latency = self._bank.latency + (0 if single_port else _CONTROL)
-        self.write_latency = 2 if single_port else self.rows + 3
+        self.write_latency = 2 if single_port else self.rows + 4
         self._address_bits = max(1, (words - 1).bit_length())
         together = 2 if single_port else Memory.lanes_a_block(8 * lanes, words, memory)
         if len(self.steps) > 1:
             together = 1
-        bounds = [*range(0, input_tile, self.steps[0]), input_tile]
-        self.column_groups = tuple(
-            range(low, min(low + together, end))
-            for first, end in pairwise(bounds)
-            for low in range(first, end, together)
-        )
+        # Columns that hold the same copy of a pixel, whatever the step.
+        bounds = [j for j in range(input_tile) if any(j % step == 0 for step in self.steps)]
+        self._alike = tuple(range(first, end) for first, end in pairwise([*bounds, input_tile]))
+        self.column_groups = tuple(part for columns in self._alike for part in _parts(columns, together))
         address = range(words)
         count = dimension_bits
         chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
@@ -472,12 +473,11 @@ class LineBuffer(wiring.Component):
         word : from there, the place of the column copy that comes first.
         """
         n, fold, rows, steps, bits = self.input_tile, self.fold, self.rows, self.steps, self._address_bits
-        most_copies = max(-(-n // step) for step in steps)
         stage = data.StructLayout(
             {
                 "pixel": 8 * self.lanes,
                 "cols": n,
-                "words": data.ArrayLayout(bits, most_copies),
+                "words": data.ArrayLayout(bits, len(self._alike)),
                 "bases": data.ArrayLayout(bits, n),
             }
         )
@@ -487,11 +487,19 @@ class LineBuffer(wiring.Component):
             head.cols.eq(columns),
             head_rows.eq(active),
         ]
-        m.d.sync += [head.words[k].eq(word - k * fold) for k in range(most_copies)]
+        for k, columns in enumerate(self._alike):
+            distance: ValueLike = columns.start // steps[0] * fold
+            if len(steps) > 1:
+                distance = Signal(range(n * fold), name=f"distance{k}")  # of the layer
+                with m.Switch(self.step):
+                    for step in steps:
+                        with m.Case(step):
+                            m.d.sync += distance.eq(columns.start // step * fold)
+            m.d.sync += head.words[k].eq(word - distance)
         m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
 
-        control_kind = "ecp5" if self.memory == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, control_kind, _CONTROL)
+        copies = "ecp5" if self.memory == "ecp5" else "generic"
+        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, copies, _CONTROL)
         m.d.comb += control.i.eq(Cat(self.read.valid, self.read.payload))
 
         previous, previous_rows = head, head_rows
@@ -499,8 +507,7 @@ class LineBuffer(wiring.Component):
             current, current_rows = Signal(stage, name=f"stage{a}", reset_less=True), Signal(n, name=f"rows{a}")
             m.d.sync += [current.eq(previous), current_rows.eq(previous_rows)]
             # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
-            address = [Signal(bits, name=f"address{a}_{k}", reset_less=True) for k in range(most_copies)]
-            enable = Signal(n, name=f"enable{a}")
+            enable, write_en = Signal(n, name=f"enable{a}"), Signal(n, name=f"write_en{a}")
             written = Signal(8 * self.lanes, name=f"written{a}", reset_less=True)
             here = Signal(bits, name=f"here{a}")
             candidates = range(a, n, rows)
@@ -510,25 +517,29 @@ class LineBuffer(wiring.Component):
                 for i in candidates:
                     with m.If(current_rows[i]):
                         m.d.comb += here.eq(current.bases[i] + i // rows)
-            m.d.sync += [address[k].eq(current.words[k] + here) for k in range(most_copies)]
             m.d.sync += [
                 enable.eq(Mux(Cat(current_rows[i] for i in candidates).any(), current.cols, 0)),
+                write_en.eq(enable),
                 written.eq(current.pixel),
             ]
-            for group in self.column_groups:
-                bank = self._add_bank(m, a, group)
-                chosen = Signal(bits, name=f"chosen{a}_{group.start}")
-                with m.Switch(self.step):
-                    for step in steps:
-                        with m.Case(step):
-                            m.d.comb += chosen.eq(address[group.start // step])
-                m.d.comb += [
-                    bank.write_en.eq(enable[group.start : group.stop]),
-                    bank.write_addr.eq(chosen),
-                    bank.write_data.eq(written.replicate(len(group))),
-                    bank.read_en.eq(control.o[a][0]),
-                    bank.read_addr.eq(control.o[a][1:]),
-                ]
+            for k, columns in enumerate(self._alike):
+                address = Signal(bits, name=f"address{a}_{k}", reset_less=True)
+                m.d.sync += address.eq(current.words[k] + here)
+                # No net reaches all banks: a few of them have registers of their own.
+                groups = [group for group in self.column_groups if group.start in columns]
+                near = max(1, _NEIGHBOURS // len(groups[0]))
+                write = FanOut(bits + 8 * self.lanes, -(-len(groups) // near), copies)
+                m.submodules[f"write_{a}_{columns.start}"] = write
+                m.d.comb += write.i.eq(Cat(address, written))
+                for number, group in enumerate(groups):
+                    bank = self._add_bank(m, a, group)
+                    m.d.comb += [
+                        bank.write_en.eq(write_en[group.start : group.stop]),
+                        bank.write_addr.eq(write.o[number // near][:bits]),
+                        bank.write_data.eq(write.o[number // near][bits:].replicate(len(group))),
+                        bank.read_en.eq(control.o[a][0]),
+                        bank.read_addr.eq(control.o[a][1:]),
+                    ]
             previous, previous_rows = current, current_rows
 
     def _write_single(
@@ -574,3 +585,8 @@ class LineBuffer(wiring.Component):
             for lane in range(self.lanes):
                 m.d.comb += self.o.payload[lane][row][column].eq(pixels[8 * lane :][:8].as_signed())
         return bank
+
+
+def _parts(columns: range, together: int) -> list[range]:
+    """Columns cut into parts of `together`, the last one perhaps shorter."""
+    return [range(low, min(low + together, columns.stop)) for low in range(columns.start, columns.stop, together)]

@@ -96,7 +96,7 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
         to_drain=to_array + mac_array.latency + Accumulator.latency,
         drain_latency=drain_buffer.latency,
         drained_latency=drain_buffer.drained_latency,
-        row_done=line_buffer.rows + 3,
+        row_done=line_buffer.write_latency,
         ready_delay=max(0, weight_transform.latency - to_array + 1),
         pace={r: max(1, delay) for r, delay in pace.items()},
         interval={

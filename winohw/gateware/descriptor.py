@@ -336,7 +336,7 @@ class DescriptorReader(wiring.Component):
 
     Without `related`, the checks end with those for 0.
 
-    Latency: fewer than 300 cycles from the last word to `valid`. Throughput: a word each three cycles; the next
+    Latency: fewer than 300 cycles from the last word to `valid`. Throughput: a word each four cycles; the next
     descriptor is taken after `done`.
 
     Parameters
@@ -407,13 +407,13 @@ class DescriptorReader(wiring.Component):
 
         # --- a word at a time: what is known of it stands in registers before it is judged ---------------------------
         word, last = Signal(32), Signal()
-        waiting, judged, take = Signal(), Signal(), Signal()
-        fits, fits_now, is_header = Signal(), Signal(init=1), Signal()
+        waiting, take = Signal(), Signal()
+        settling = Signal(2)  # cycles for that
+        judged = settling[-1]
+        fits, is_header = Signal(), Signal()
         m.d.comb += self.i.ready.eq(~waiting)
         m.d.sync += [
-            judged.eq(waiting & ~take),
-            fits.eq(fits_now),
-            is_header.eq(word == (DESCRIPTOR_MAGIC << 16 | words)),
+            settling.eq(Mux(take, 0, Cat(waiting, settling))),
             is_final.eq(index == words),
             here.eq(Cat(*(index == number for number in range(field_words + 1)), index > field_words)),
         ]
@@ -423,24 +423,42 @@ class DescriptorReader(wiring.Component):
             m.d.sync += waiting.eq(0)
 
         # --- every word is kept, and checked by itself ---------------------------------------------------------------
-        pairs = [
-            [(name, word[16 * half :][:16]) for half, name in enumerate(fields[2 * number :][:2])]
-            for number in range(field_words)
+        pairs = [fields[2 * number :][:2] for number in range(field_words)]
+        halves = [word[16 * half :][:16] for half in range(2)]
+        # Whether a half is a field of some kind; then, of the fields that this word has.
+        kinds = {(half, _kind(name, limits)) for pair in pairs for half, name in enumerate(pair)}
+        is_kind = {key: Signal(name="half{}_is_{}".format(*key)) for key in sorted(kinds, key=str)}
+        m.d.sync += [flag.eq(_is_kind(halves[half], kind)) for (half, kind), flag in is_kind.items()]
+        header_halves = Signal(2)
+        m.d.sync += [
+            header_halves.eq(Cat(halves[0] == words, halves[1] == DESCRIPTOR_MAGIC)),
+            is_header.eq(header_halves.all()),
         ]
+        fits_now = Signal(init=1)
         entries = [word[8 * number :][:8] for number in range(4)]
         with m.Switch(index):
             for number, pair in enumerate(pairs):
                 with m.Case(number + 1):
-                    m.d.comb += fits_now.eq(Cat(_fits(name, value, limits) for name, value in pair).all())
+                    m.d.comb += fits_now.eq(
+                        Cat(is_kind[half, _kind(name, limits)] for half, name in enumerate(pair)).all()
+                    )
             if limits.shift_taps:
+                most = (*limits.max_shifts, 0)
+                shifts_fit = Signal(len(most))
+                m.d.sync += shifts_fit.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)))
                 with m.Default():
-                    most = (*limits.max_shifts, 0)
-                    m.d.comb += fits_now.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)).all())
+                    m.d.comb += fits_now.eq(shifts_fit.all())
+        m.d.sync += fits.eq(fits_now)
+        # The word stands for one cycle more than it is waiting.
+        keep = Signal(len(here))
+        m.d.sync += keep.eq(Mux(collect, here, 0))
         for number, pair in enumerate(pairs):
-            with m.If(collect & here[number + 1]):
-                m.d.sync += [job[name].eq(value) for name, value in pair if name != "reserved"]
+            with m.If(keep[number + 1]):
+                m.d.sync += [
+                    job[name].eq(value) for name, value in zip(pair, halves, strict=True) if name != "reserved"
+                ]
         if limits.shift_taps:
-            with m.If(collect & here[-1]):
+            with m.If(keep[-1]):
                 # The table moves along a chain: no address decoder in front of it.
                 tap = Cat(entry[:5] for entry in entries[:3])
                 m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
@@ -465,12 +483,13 @@ class DescriptorReader(wiring.Component):
                         ahead.eq(Mux(job.tile_rows > begun, begun, job.tile_rows - 1)),
                         most_groups.eq(min(groups, 2**limits.dimension_bits - 1)),
                     ]
-        positive, groups_agree = Signal(), Signal()
+        each_positive, positive, groups_agree = Signal(len(_POSITIVE_FIELDS)), Signal(), Signal()
+        all_groups = Signal(limits.dimension_bits + 2)
         m.d.sync += [
-            positive.eq(Cat(job[name].any() for name in _POSITIVE_FIELDS).all()),
-            groups_agree.eq(
-                job.groups == Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)
-            ),
+            each_positive.eq(Cat(job[name].any() for name in _POSITIVE_FIELDS)),
+            positive.eq(each_positive.all()),
+            all_groups.eq(Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)),
+            groups_agree.eq(job.groups == all_groups),
         ]
         if limits.related:
             compare = self._comparison(
@@ -518,7 +537,11 @@ class DescriptorReader(wiring.Component):
                 m.d.comb += self.error_strobe.eq(1)
                 m.next = "HEADER"
             with m.State("SETTLE"):
-                # What follows from the fields stands two cycles after them.
+                # What follows from the fields stands two cycles after them, and they a cycle after the last word.
+                m.next = "SETTLE_2"
+            with m.State("SETTLE_2"):
+                m.next = "SETTLE_3"
+            with m.State("SETTLE_3"):
                 m.next = "JUDGE"
             with m.State("JUDGE"):
                 m.next = "SELECT" if limits.related else "OFFER"
@@ -559,7 +582,13 @@ class DescriptorReader(wiring.Component):
         relation = Signal(range(len(relations)))
         check_code = Signal(8)
         less, equal, holds, is_done = Signal(), Signal(), Signal(), Signal()
-        m.d.sync += [less.eq(product < bound), equal.eq(product == bound), is_done.eq(multiplier == 0)]
+        loading = Signal()
+        m.d.sync += [
+            less.eq(product < bound),
+            equal.eq(product == bound),
+            is_done.eq((multiplier == 0) & ~loading),
+            loading.eq(0),
+        ]
         m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
         # The operands of a check stand two cycles after its number: chosen among four, then among those.
         registers = (multiplicand, multiplier, product, bound, relation, check_code)
@@ -579,22 +608,25 @@ class DescriptorReader(wiring.Component):
                         operand.eq(value) for operand, value in zip([*operands, *registers[3:]], values, strict=True)
                     ]
 
+        with m.If(loading):
+            m.d.sync += [
+                register.eq(operand)
+                for register, operand in zip((multiplicand, multiplier, product), operands, strict=True)
+            ]
+        with m.Else():
+            m.d.sync += [multiplicand.eq(multiplicand << 1), multiplier.eq(multiplier >> 1)]
+            with m.If(multiplier[0]):
+                m.d.sync += product.eq(product + multiplicand)
+
         def states() -> None:
             with m.State("SELECT"):
                 m.next = "SELECTED"
             with m.State("SELECTED"):
+                m.d.sync += loading.eq(1)
                 m.next = "LOAD"
             with m.State("LOAD"):
-                m.d.sync += [
-                    register.eq(operand)
-                    for register, operand in zip((multiplicand, multiplier, product), operands, strict=True)
-                ]
-                m.d.sync += is_done.eq(0)
                 m.next = "MULTIPLY"
             with m.State("MULTIPLY"):
-                m.d.sync += [multiplicand.eq(multiplicand << 1), multiplier.eq(multiplier >> 1)]
-                with m.If(multiplier[0]):
-                    m.d.sync += product.eq(product + multiplicand)
                 with m.If(is_done):
                     m.next = "WEIGH"
             with m.State("WEIGH"):
@@ -612,11 +644,23 @@ class DescriptorReader(wiring.Component):
         return states
 
 
-def _fits(name: str, value: Any, limits: DescriptorLimits) -> Any:
-    """Whether 16 bits are a value of the field; an integer or a signal."""
+def _kind(name: str, limits: DescriptorLimits) -> int | str:
+    """What 16 bits must be to be a value of the field: an int8, or a number of so many bits."""
+    return "int8" if name in _INT8_FIELDS else _field_bits(name, limits)
+
+
+def _is_kind(half: Value, kind: int | str) -> Value:
+    """Whether 16 bits are of a `_kind`; bits are compared with each other, not numbers."""
+    if kind == "int8":
+        return half[7:].all() | ~half[7:].any()
+    return ~half[kind:].any()
+
+
+def _fits(name: str, value: int, limits: DescriptorLimits) -> bool:
+    """Whether 16 bits, as an integer, are a value of the field."""
     if name not in _INT8_FIELDS:
         return value < 1 << _field_bits(name, limits)
-    return (value < 0x80) | (value >= 0xFF80)
+    return value < 0x80 or value >= 0xFF80
 
 
 def status_layout() -> data.StructLayout:

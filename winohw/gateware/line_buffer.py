@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
-from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
@@ -21,6 +24,8 @@ __all__ = ["LineBuffer"]
 
 #: Cycles that read addresses take to the banks.
 _CONTROL = 1
+#: Places that wait for pixels and slots.
+_QUEUE = 16
 #: Adjacent columns of a bank row that share the registers in front of their write ports.
 _NEIGHBOURS = 2
 
@@ -38,9 +43,12 @@ class LineBuffer(wiring.Component):
     image; in POLYPHASE row phase a and column phase b of the image are the groups from (2a + b) · input_groups on, in
     SUBSAMPLE only phase (0, 0) is kept.
 
+    But for `single_port`, the loops of the writer run ahead; the places of the next pixels wait in a short queue, and
+    only its end looks at pixels and slots.
+
     Latency: `read_latency` cycles from an address to its chunk. Throughput: a chunk a cycle; while slots are free, a
-    pixel group a cycle (fold > 1: copies(row) cycles), padding included, and a cycle more for each tile row that
-    begins. Backpressure: `i` waits for a free slot and during padding.
+    pixel group a cycle (fold > 1: copies(row) cycles), padding included, but two cycles between the begins of two tile
+    rows. Backpressure: `i` waits for a free slot and during padding.
 
     Parameters
     ----------
@@ -79,7 +87,7 @@ class LineBuffer(wiring.Component):
     i : In(stream.Signature(ArrayLayout(signed(8), lanes)))
         Pixel groups, in the order image, row, column, group of channels.
     start : In(1)
-        Begins a layer whose values have stood at the inputs below for a cycle, and stand until `idle`.
+        Begins a layer whose values have stood at the inputs below for a cycle of `idle`, and stand until the next one.
     mode, images, height, width, pad_top, pad_left, input_groups, tile_rows, tile_cols, slots, group_pitch, slot_pitch,
     grid_height, grid_width, pad_value
         Fields of the layer descriptor; `DescriptorReader` says what they must fulfil.
@@ -104,6 +112,9 @@ class LineBuffer(wiring.Component):
     ValueError
         If a parameter is out of its range, or the memory cannot be built.
     """
+
+    #: Cycles from `start` to the first pixel, at least; by `single_port`.
+    prefetch: ClassVar = {False: 6, True: 1}
 
     def __init__(
         self,
@@ -145,7 +156,7 @@ class LineBuffer(wiring.Component):
         together = 2 if single_port else Memory.lanes_a_block(8 * lanes, words, memory)
         if len(self.steps) > 1:
             together = 1
-        # Columns that hold the same copy of a pixel, whatever the step.
+        # Columns, and rows, of a patch that hold the same copy of a pixel, whatever the step.
         bounds = [j for j in range(input_tile) if any(j % step == 0 for step in self.steps)]
         self._alike = tuple(range(first, end) for first, end in pairwise([*bounds, input_tile]))
         self.column_groups = tuple(part for columns in self._alike for part in _parts(columns, together))
@@ -227,211 +238,277 @@ class LineBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        n, fold = self.input_tile, self.fold
-        count, steps, bits = self.dimension_bits, self.steps, self._address_bits
-        most_copies = max(-(-n // step) for step in steps)
+        n, fold, bits = self.input_tile, self.fold, self._address_bits
+        most_copies = max(-(-n // step) for step in self.steps)
+        place = data.StructLayout(
+            {
+                "inside": 1,  # the image, not its padding
+                "rows": n,  # of a patch that its pixel is written to
+                "cols": n,
+                "word": bits,  # from where a slot begins, of the column copy that comes first
+                "copies": range(most_copies if fold > 1 else 1),  # of its row, less one
+                "completes": 1,  # a tile row
+                "moves": 1,  # the last one of a step: other tile rows come behind it
+                "begins": 1,  # another tile row begins behind it
+            }
+        )
 
-        # --- where the writer stands -----------------------------------------------------------------------------
-        image_last, image_reload, image_step = countdown("image", self.images, count)
-        grid_row_last, grid_row_reload, grid_row_step = countdown("row", self.grid_height, count)  # of the phase's grid
-        grid_col_last, grid_col_reload, grid_col_step = countdown("col", self.grid_width, count)
-        row_phase, col_phase = Signal(), Signal()
-        row_inside, row_reload, row_step = self._edges(m, "row", self.pad_top, self.height)
-        col_inside, col_reload, col_step = self._edges(m, "col", self.pad_left, self.width)
-        group_last, group_reload, group_step = countdown("group", self.input_groups, count)
-        row_offset, col_offset = Signal(range(n)), Signal(range(n))  # within a step
-        tile_rows_over, tile_row_reload, tile_row_step = countdown("tile_row", self.tile_rows, count, flagged=0)
-        tile_col_last, tile_col_reload, tile_col_step = countdown("tile_col", self.tile_cols, count)
-        row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
-        base = [Signal(bits, name=f"base{k}") for k in range(most_copies)]
-        slot_last, slot_reload, slot_step = countdown("slot", self.slots, count)
-        slot_base = Signal(bits)
-        credits, has_credit = Signal(count + 1), Signal()
-        copy = Signal(range(most_copies))
-        offset, column = Signal(bits), Signal(bits)
-
-        phased = Signal()
-        m.d.sync += phased.eq(self.mode != InputMode.DENSE)
-        polyphase = Signal()
-        m.d.sync += polyphase.eq(self.mode == InputMode.POLYPHASE)
-
-        inside = Signal()
-        m.d.comb += inside.eq(row_inside & col_inside)
-        writing, take, last_copy = Signal(), Signal(), Signal()
-        active = Signal(n)  # rows of a patch that are written in this cycle
-        source = [Signal(bits, name=f"source{i}") for i in range(n)]  # where row i of its patch lives
-        with m.Switch(self.step):
-            for step in steps:
-                with m.Case(step):
-                    for i in range(n):
-                        k = i // step
-                        chosen = row_valid[k] & (row_offset == i % step)
-                        if fold > 1:
-                            chosen = chosen & (copy == k)
-                        m.d.comb += [active[i].eq(chosen), source[i].eq(base[k])]
-                    if fold > 1:
-                        for u in range(step):
-                            with m.If(row_offset == u):
-                                m.d.comb += last_copy.eq(copy == self.copies(u, step) - 1)
-        if fold == 1:
-            m.d.comb += last_copy.eq(1)
+        # --- a place is taken when there is a pixel for it and a slot ----------------------------------------------
+        there, front = Signal(), Signal(place)
+        pop = Signal()
+        enter = self._run_ahead if not self.single_port else self._run
+        enter(m, place, there, front, pop)
+        begins = Signal(init=1)  # so does a layer
+        credits, blocked = Signal(self.dimension_bits + 1), Signal(init=1)
+        next_begins = Mux(pop, front.begins, begins)
+        copy, last_copy = Signal(range(most_copies)), Signal()
+        allowed, write, take_slot = Signal(), Signal(), Signal()
         m.d.comb += [
-            self.i.ready.eq(writing & inside & last_copy),
-            take.eq(writing & last_copy & (~inside | self.i.valid)),
+            allowed.eq(there & ~blocked & (~self.hold if self.single_port else 1)),
+            write.eq(allowed & (~front.inside | self.i.valid)),
+            last_copy.eq(copy == front.copies if fold > 1 else 1),
+            self.i.ready.eq(allowed & front.inside & last_copy),
+            pop.eq(write & last_copy),
+            take_slot.eq(pop & begins),
         ]
-
-        col_last, row_last = Signal(), Signal()
-        step_row_last, step_col_last = Signal(), Signal()
-        m.d.comb += [
-            col_last.eq(grid_col_last & (col_phase | ~phased)),
-            row_last.eq(grid_row_last & (row_phase | ~phased)),
-            step_row_last.eq(row_offset == self.step - 1),
-            step_col_last.eq(col_offset == self.step - 1),
-        ]
-
-        def begin_row() -> list:
-            return [
-                *grid_col_reload,
-                col_phase.eq(0),
-                *col_reload,
-                col_offset.eq(0),
-                *tile_col_reload,
-                col_valid.eq(1),
-                column.eq(0),
-            ]
-
-        def begin_image() -> list:
-            return [
-                *grid_row_reload,
-                row_phase.eq(0),
-                *row_reload,
-                row_offset.eq(0),
-                *tile_row_reload,
-                row_valid.eq(0),
-                *group_reload,
-                offset.eq(0),
-                copy.eq(0),
-            ]
-
-        row_complete = Signal()
-        finished = Signal()
-        # A patch row that ends here completes a tile row: the last row of a patch, in the last of its phases.
-        with m.Switch(self.step):
-            for step in steps:
-                with m.Case(step):
-                    m.d.comb += finished.eq((row_offset == (n - 1) % step) & row_valid[(n - 1) // step])
-
-        allocate = Signal()
-        # The flag is a cycle late; after an allocation that long passes before the next one.
+        # The flag is a cycle late: nothing is allowed to begin in the one after a slot has been taken.
         m.d.sync += [
-            credits.eq(credits + self.free + allocate.replicate(len(credits))),
-            has_credit.eq((credits != 0) & ~allocate),
+            credits.eq(credits + self.free - take_slot),
+            blocked.eq(next_begins & ((credits == 0) | take_slot)),
+            begins.eq(next_begins),
         ]
-
-        is_writing = Signal()  # a register: nothing has to be decoded before pixels are taken
-        m.d.comb += writing.eq(is_writing & ~self.hold if self.single_port else is_writing)
+        with m.If(self.idle):
+            m.d.sync += credits.eq(self.slots)
         if fold > 1:
-            with m.If(writing & (~inside | self.i.valid)):
+            with m.If(write):
                 m.d.sync += copy.eq(Mux(last_copy, 0, copy + 1))
-        with m.If(take):
-            m.d.sync += [*group_step, offset.eq(offset + self.group_pitch)]
-            with m.If(group_last):
-                m.d.sync += [
-                    *group_reload,
-                    *col_step,
-                    col_phase.eq(phased & ~col_phase),
-                ]
-                # The second column phase goes on where the first one ends; then the row phase begins again.
-                with m.If(~(polyphase & ~col_phase)):
-                    next_row_phase = row_phase ^ (col_last & phased)
-                    m.d.sync += offset.eq(Mux(polyphase & next_row_phase, self.slot_pitch >> 1, 0))
-                with m.If(col_phase | ~phased):
-                    m.d.sync += [*grid_col_step, col_offset.eq(col_offset + 1)]
-                    with m.If(step_col_last):
-                        m.d.sync += [
-                            col_offset.eq(0),
-                            *tile_col_step,
-                            column.eq(column + fold),
-                            col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
-                        ]
-            with m.If(group_last & col_last):
-                m.d.sync += begin_row()
-                m.d.sync += [
-                    *row_step,
-                    row_phase.eq(phased & ~row_phase),
-                ]
-                with m.If(row_phase | ~phased):
-                    m.d.comb += row_complete.eq(finished)
-                    m.d.sync += [*grid_row_step, row_offset.eq(row_offset + 1)]
-                    with m.If(step_row_last):
-                        m.d.sync += row_offset.eq(0)
-                with m.If(row_last):
-                    m.d.sync += begin_image()
-                    m.d.sync += image_step
 
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.idle.eq(1)
-                m.d.sync += image_reload + slot_reload + [slot_base.eq(0), credits.eq(self.slots)]
-                m.d.sync += begin_row() + begin_image()
-                with m.If(self.start):
-                    m.next = "ALLOCATE"
-            with m.State("ALLOCATE"):
-                # A new tile row begins with the current pixel row, unless the grid has no more of them.
-                with m.If(tile_rows_over):
-                    m.d.sync += row_valid.eq(row_valid << 1)
-                    m.d.sync += [b.eq(a) for a, b in pairwise(base)]
-                    m.d.sync += is_writing.eq(1)
-                    m.next = "WRITE"
-                with m.Elif(has_credit):
-                    m.d.comb += allocate.eq(1)
-                    m.d.sync += [
-                        row_valid.eq(Cat(Const(1, 1), row_valid)),
-                        base[0].eq(slot_base),
-                        *tile_row_step,
-                    ]
-                    m.d.sync += [b.eq(a) for a, b in pairwise(base)]
-                    with m.If(slot_last):
-                        m.d.sync += [*slot_reload, slot_base.eq(0)]
-                    with m.Else():
-                        m.d.sync += [*slot_step, slot_base.eq(slot_base + self.slot_pitch)]
-                    m.d.sync += is_writing.eq(1)
-                    m.next = "WRITE"
-            with m.State("WRITE"):
-                line_over = group_last & col_last & (row_phase | ~phased)
-                with m.If(take & line_over & (step_row_last | grid_row_last)):
-                    m.d.sync += is_writing.eq(0)
-                    m.next = "ALLOCATE"
-                    with m.If(grid_row_last & image_last):
-                        m.next = "IDLE"
-
-        # --- the write pipeline: address of each column copy, then from bank row to bank row -----------------------
-        col_enable = Signal(n)
-        with m.Switch(self.step):
-            for step in steps:
-                with m.Case(step):
-                    for j in range(n):
-                        m.d.comb += col_enable[j].eq(col_valid[j // step] & (col_offset == j % step))
-        write = Signal()
-        dropped = (self.mode == InputMode.SUBSAMPLE) & (row_phase | col_phase)
-        m.d.comb += write.eq(writing & (~inside | self.i.valid) & ~dropped)
-
-        fresh = Mux(inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))
-        if self.single_port:
-            self._write_single(
-                m, fresh, col_enable, [Mux(write, row_active, 0) for row_active in active], source, offset + column
-            )
-        else:
-            self._write_dual(m, fresh, col_enable, Mux(write, active, 0), source, offset + column)
+        pixel = Mux(front.inside, self.i.payload.as_value(), Cat([self.pad_value] * self.lanes))
+        pipeline = self._write_single if self.single_port else self._write_dual
+        pipeline(m, pixel, front, copy, write, pop)
         # The last pixel has reached the last bank row by then.
         completing = Signal(self.write_latency)
-        m.d.sync += completing.eq(Cat(row_complete, completing))
+        m.d.sync += completing.eq(Cat(pop & front.completes, completing))
         m.d.comb += self.row_done.eq(completing[-1])
 
         valid = Signal(self.read_latency)
         m.d.sync += valid.eq(Cat(self.read.valid, valid))
         m.d.comb += self.o.valid.eq(valid[-1])
         return m
+
+    def _run(self, m: Module, place: data.Layout, there: Signal, front: data.View, pop: Signal) -> None:
+        """The loops wait for what is taken."""
+        over, reload = self._loops(m, front, pop)
+        with m.If(~there):
+            m.d.comb += self.idle.eq(1)
+            m.d.sync += [*reload, there.eq(self.start)]
+        with m.Elif(over):
+            m.d.sync += there.eq(0)
+
+    def _run_ahead(self, m: Module, place: data.Layout, there: Signal, front: data.View, pop: Signal) -> None:
+        """The loops run ahead; their places wait in a queue."""
+        m.submodules.queue = queue = SyncFIFOBuffered(width=place.size, depth=_QUEUE)
+        m.d.comb += [there.eq(queue.r_rdy), front.eq(queue.r_data), queue.r_en.eq(pop)]
+        here, valid = Signal(place), Signal()
+        go, running = Signal(), Signal()
+        over, reload = self._loops(m, here, go)
+        # A late answer leaves some places of the queue unused; what comes behind a layer's last place is dropped.
+        waiting, room, enter = Signal(range(_QUEUE + 1)), Signal(), Signal()
+        m.d.comb += enter.eq(self._later(m, go, 2) & running)
+        m.d.sync += [
+            waiting.eq(waiting + enter - pop),
+            room.eq(waiting <= _QUEUE - 6),
+            go.eq(running & room),
+        ]
+        with m.If(~running):
+            m.d.comb += self.idle.eq(waiting == 0)
+            m.d.sync += [*reload, running.eq(self.start), go.eq(self.start)]
+        with m.Elif(over):
+            m.d.sync += [running.eq(0), go.eq(0)]
+
+        token = Signal(place, reset_less=True)
+        m.d.sync += [valid.eq(enter), token.eq(here)]
+        m.d.comb += [queue.w_en.eq(valid), queue.w_data.eq(token)]
+
+    def _loops(self, m: Module, place: data.View, go: Value) -> tuple[Value, list]:
+        """Where the writer stands; `go`: it goes on.
+
+        There are flags beside all counts. When the loops run ahead, those over columns follow the ones inside them a
+        cycle later, and those over rows another one.
+
+        Returns
+        -------
+        over : a layer's last place has been left
+        reload : what to do before a layer
+        """
+        n, fold, count, bits = self.input_tile, self.fold, self.dimension_bits, self._address_bits
+        most_copies = max(-(-n // step) for step in self.steps)
+        step = self._of_step(lambda step: step)
+        image_last, image_reload, image_step = countdown("image", self.images, count)
+        grid_row_last, grid_row_reload, grid_row_step = countdown("row", self.grid_height, count)  # of the phase's grid
+        grid_col_last, grid_col_reload, grid_col_step = countdown("col", self.grid_width, count)
+        row_inside, row_reload, row_step = self._edges(m, "row", self.pad_top, self.height)
+        col_inside, col_reload, col_step = self._edges(m, "col", self.pad_left, self.width)
+        group_last, group_reload, group_step = countdown("group", self.input_groups, count)
+        row_offset, step_row_last, offset_row_reload, offset_row_step = self._offset("row", step)
+        col_offset, step_col_last, offset_col_reload, offset_col_step = self._offset("col", step)
+        tile_row_last, tile_row_reload, tile_row_step = countdown("tile_row", self.tile_rows, count)
+        tile_col_last, tile_col_reload, tile_col_step = countdown("tile_col", self.tile_cols, count)
+        row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
+        offset, column = Signal(bits), Signal(bits)
+        # In the modes for stride 2 the second phase is the last one.
+        phased, subsample = Signal(), Signal()
+        row_phase_last, col_phase_last = Signal(), Signal()
+        m.d.sync += [
+            phased.eq(self.mode != InputMode.DENSE),
+            subsample.eq(self.mode == InputMode.SUBSAMPLE),
+        ]
+
+        group_over = self._later(m, go & group_last)
+        pixel_over = self._later(m, go & group_last & col_phase_last)
+        line_over = pixel_over & grid_col_last
+        next_line = self._later(m, line_over)
+        row_over = self._later(m, line_over & row_phase_last)
+        image_over = row_over & grid_row_last
+        next_tile_row = row_valid[0] & ~tile_row_last
+        begin_row = [
+            *grid_col_reload,
+            *col_reload,
+            *offset_col_reload,
+            *tile_col_reload,
+            col_valid.eq(1),
+        ]
+        begin_image = [
+            *grid_row_reload,
+            *row_reload,
+            *offset_row_reload,
+            *tile_row_reload,
+            row_valid.eq(1),
+        ]
+        with m.If(go):
+            m.d.sync += [*group_step, offset.eq(offset + self.group_pitch)]
+            with m.If(group_last):
+                m.d.sync += [*group_reload, col_phase_last.eq(~(phased & col_phase_last))]
+            # The second column phase goes on where the first one ends; then the row phase begins again.
+            with m.If(group_last & col_phase_last):
+                m.d.sync += offset.eq(0)
+        with m.If(group_over):
+            m.d.sync += col_step
+        with m.If(pixel_over):
+            m.d.sync += [*grid_col_step, *offset_col_step]
+        with m.If(pixel_over & step_col_last):
+            m.d.sync += [
+                *tile_col_step,
+                column.eq(column + fold),
+                col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
+            ]
+        with m.If(line_over):
+            # What is written in the second row phase of SUBSAMPLE does not matter.
+            m.d.sync += [
+                *begin_row,
+                row_phase_last.eq(~(phased & row_phase_last)),
+                column.eq(Mux(row_phase_last, 0, self.slot_pitch >> 1)),
+            ]
+        with m.If(next_line):
+            m.d.sync += row_step
+        with m.If(row_over):
+            m.d.sync += [*grid_row_step, *offset_row_step]
+        with m.If(row_over & step_row_last):
+            m.d.sync += [*tile_row_step, row_valid.eq(Cat(next_tile_row, row_valid))]
+        with m.If(image_over):
+            m.d.sync += [*begin_image, *image_step]
+
+        # A patch row that ends here completes a tile row: the last row of a patch, in the last of its phases.
+        finished = self._of_step(lambda step: (row_offset == (n - 1) % step) & row_valid[(n - 1) // step])
+        dropped = subsample & (self._later(m, row_phase_last) | self._later(m, col_phase_last, 2))
+        for i in range(n):
+            chosen = self._of_step(lambda step, i=i: row_valid[i // step] & (row_offset == i % step))
+            m.d.comb += place.rows[i].eq(chosen & ~dropped)
+            col_chosen = self._of_step(lambda step, i=i: col_valid[i // step] & (col_offset == i % step))
+            m.d.comb += place.cols[i].eq(self._later(m, col_chosen))
+        m.d.comb += [
+            place.inside.eq(row_inside & self._later(m, col_inside)),
+            place.word.eq(self._later(m, (self._later(m, offset) + column)[:bits])),
+            place.completes.eq(row_over & finished),
+            place.moves.eq(row_over & (step_row_last | grid_row_last) & ~(grid_row_last & image_last)),
+            place.begins.eq(row_over & (grid_row_last | (step_row_last & next_tile_row))),
+        ]
+        if fold > 1:
+            m.d.comb += place.copies.eq(
+                self._of_step(
+                    lambda step: Cat(
+                        Cat(row_offset == u for u in range(step) if self.copies(u, step) - 1 >> bit & 1).any()
+                        for bit in range(len(place.copies))
+                    )
+                )
+            )
+        reload = [
+            *image_reload,
+            *begin_image,
+            *begin_row,
+            *group_reload,
+            row_phase_last.eq(~phased),
+            col_phase_last.eq(~phased),
+            offset.eq(0),
+            column.eq(0),
+        ]
+        return image_over & image_last, reload
+
+    def _later(self, m: Module, value: Value, cycles: int = 1) -> Value:
+        """A value some cycles later if the loops run ahead, else the value itself."""
+        for _ in range(0 if self.single_port else cycles):
+            previous, value = value, Signal(len(value))
+            m.d.sync += value.eq(previous)
+        return value
+
+    def _of_step(self, function: Callable[[int], ValueLike]) -> Value:
+        """What depends on the distance of the patches."""
+        value = Value.cast(function(self.steps[0]))
+        for step in self.steps[1:]:
+            value = Mux(self.step == step, function(step), value)
+        return value
+
+    def _offset(self, name: str, step: Value) -> tuple[Signal, Signal, list, list]:
+        """A place within a step.
+
+        Returns
+        -------
+        offset : Signal
+            From 0 on.
+        last : Signal
+            It is the last one.
+        reload, step : what to do for the first one and for the next one
+        """
+        offset, last = Signal(range(self.input_tile), name=f"{name}_offset"), Signal(name=f"{name}_offset_last")
+        reload = [offset.eq(0), last.eq(step == 1)]
+        return (
+            offset,
+            last,
+            reload,
+            [offset.eq(Mux(last, 0, offset + 1)), last.eq(Mux(last, step == 1, offset + 2 == step))],
+        )
+
+    def _slots(self, m: Module, move: Value, begin: Value) -> list[Signal]:
+        """Where the slots begin that are written, copy 0 first.
+
+        Parameters
+        ----------
+        move : each tile row becomes the one before.
+        begin : and another one begins.
+        """
+        bits = self._address_bits
+        base = [Signal(bits, name=f"base{k}") for k in range(max(-(-self.input_tile // step) for step in self.steps))]
+        slot_last, slot_reload, slot_step = countdown("slot", self.slots, self.dimension_bits)
+        slot_base = Signal(bits)
+        with m.If(self.idle):
+            m.d.sync += [*slot_reload, slot_base.eq(0)]
+        with m.If(move & begin):
+            m.d.sync += [*slot_step, slot_base.eq(slot_base + self.slot_pitch)]
+            with m.If(slot_last):
+                m.d.sync += [*slot_reload, slot_base.eq(0)]
+        with m.If(move):
+            m.d.sync += [after.eq(before) for before, after in pairwise([slot_base, *base])]
+        return base
 
     def _edges(self, m: Module, name: str, before: Value, size: Value) -> tuple[Signal, list, list]:
         """Whether a row or column of the padded image lies inside the image.
@@ -460,43 +537,52 @@ class LineBuffer(wiring.Component):
         ]
         return inside, reload, step
 
-    def _write_dual(
-        self, m: Module, pixel: Value, columns: Signal, active: Value, source: list[Signal], word: Value
-    ) -> None:
+    def _rows(self, rows: Value, copy: Value) -> Value:
+        """Which of the rows of a patch a copy is written to."""
+        if self.fold == 1:
+            return rows
+        return rows & Cat(self._of_step(lambda step, i=i: copy == i // step) for i in range(self.input_tile))
+
+    def _write_dual(self, m: Module, pixel: Value, front: data.View, copy: Value, write: Value, pop: Value) -> None:
         """The write pipeline: address of each column copy, then from bank row to bank row.
 
         Parameters
         ----------
         pixel : what is written.
-        columns, active : columns and rows of a patch that it is written to.
-        source : where each row of its patch begins.
-        word : from there, the place of the column copy that comes first.
+        front : where.
+        copy : of its row.
+        write : whether it is written.
+        pop : whether this is the last copy.
         """
-        n, fold, rows, steps, bits = self.input_tile, self.fold, self.rows, self.steps, self._address_bits
+        n, fold, rows, bits = self.input_tile, self.fold, self.rows, self._address_bits
         stage = data.StructLayout(
             {
                 "pixel": 8 * self.lanes,
                 "cols": n,
                 "words": data.ArrayLayout(bits, len(self._alike)),
-                "bases": data.ArrayLayout(bits, n),
+                "bases": data.ArrayLayout(bits, len(self._alike)),
             }
         )
-        head, head_rows = Signal(stage, reset_less=True), Signal(n)
+        taken, copied = Signal(front.shape(), reset_less=True), Signal.like(copy, reset_less=True)
+        taken_rows, taken_pixel = Signal(n), Signal.like(pixel, reset_less=True)
+        move, begin = Signal(), Signal()
         m.d.sync += [
-            head.pixel.eq(pixel),
-            head.cols.eq(columns),
-            head_rows.eq(active),
+            taken.eq(front),
+            taken_rows.eq(Mux(write, front.rows, 0)),
+            taken_pixel.eq(pixel),
+            copied.eq(copy),
+            move.eq(self.start | (pop & front.moves)),
+            begin.eq(self.start | front.begins),
         ]
+        base = self._slots(m, move, begin)
+        head, head_rows = Signal(stage), Signal(n)
+        m.d.comb += [head.pixel.eq(taken_pixel), head.cols.eq(taken.cols), head_rows.eq(self._rows(taken_rows, copied))]
         for k, columns in enumerate(self._alike):
-            distance: ValueLike = columns.start // steps[0] * fold
-            if len(steps) > 1:
-                distance = Signal(range(n * fold), name=f"distance{k}")  # of the layer
-                with m.Switch(self.step):
-                    for step in steps:
-                        with m.Case(step):
-                            m.d.sync += distance.eq(columns.start // step * fold)
-            m.d.sync += head.words[k].eq(word - distance)
-        m.d.sync += [head.bases[i].eq(source[i]) for i in range(n)]
+            distance: Value = self._of_step(lambda step, columns=columns: columns.start // step * fold)
+            m.d.comb += [
+                head.words[k].eq(taken.word - distance),
+                head.bases[k].eq(self._of_step(lambda step, columns=columns: base[columns.start // step])),
+            ]
 
         copies = "ecp5" if self.memory == "ecp5" else "generic"
         m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, copies, _CONTROL)
@@ -512,11 +598,11 @@ class LineBuffer(wiring.Component):
             here = Signal(bits, name=f"here{a}")
             candidates = range(a, n, rows)
             if fold == 1:
-                m.d.comb += here.eq(current.bases[a])
+                m.d.comb += here.eq(current.bases[self._kind(a)])
             else:
                 for i in candidates:
                     with m.If(current_rows[i]):
-                        m.d.comb += here.eq(current.bases[i] + i // rows)
+                        m.d.comb += here.eq(current.bases[self._kind(i)] + i // rows)
             m.d.sync += [
                 enable.eq(Mux(Cat(current_rows[i] for i in candidates).any(), current.cols, 0)),
                 write_en.eq(enable),
@@ -542,28 +628,28 @@ class LineBuffer(wiring.Component):
                     ]
             previous, previous_rows = current, current_rows
 
-    def _write_single(
-        self, m: Module, pixel: Value, columns: Signal, active: list[Value], source: list[Signal], word: Value
-    ) -> None:
+    def _write_single(self, m: Module, pixel: Value, front: data.View, copy: Value, write: Value, pop: Value) -> None:
         """The same for memories that register what they are given; one row at a time."""
         n, fold, rows, steps, bits = self.input_tile, self.fold, self.rows, self.steps, self._address_bits
+        source = self._slots(m, self.start | (pop & front.moves), self.start | front.begins)
+        active = Signal(n)
         written, enable = Signal(8 * self.lanes, reset_less=True), Signal(n, reset_less=True)
         bank_rows = Signal(rows)
         first = Signal(bits, reset_less=True)
-        copies = -(-n // steps[0])
-        base = [Signal(bits, name=f"copy_base{k}", reset_less=True) for k in range(copies)]
+        base = [Signal(bits, name=f"copy_base{k}", reset_less=True) for k in range(len(self._alike))]
+        m.d.comb += active.eq(Mux(write, self._rows(front.rows, copy), 0))
         m.d.sync += [
             written.eq(pixel),
-            enable.eq(columns),
+            enable.eq(front.cols),
             bank_rows.eq(Cat(Cat(active[a::rows]).any() for a in range(rows))),
-            first.eq(word),
+            first.eq(front.word),
         ]
         # Row i of a patch lives in bank row i mod (n / fold), phase i div (n / fold).
         here, phase = Signal(bits), Signal(range(fold))
         for i in range(n):
             with m.If(active[i]):
-                m.d.comb += [here.eq(source[i]), phase.eq(i // rows)]
-        m.d.sync += [base[k].eq(here + (phase - k * fold)) for k in range(copies)]
+                m.d.comb += [here.eq(source[i // steps[0]]), phase.eq(i // rows)]
+        m.d.sync += [base[k].eq(here + (phase - k * fold)) for k in range(len(base))]
         for a in range(rows):
             for group in self.column_groups:
                 bank = self._add_bank(m, a, group)
@@ -574,6 +660,10 @@ class LineBuffer(wiring.Component):
                     bank.read_en.eq(self.read.valid),
                     bank.read_addr.eq(self.read.payload),
                 ]
+
+    def _kind(self, line: int) -> int:
+        """Which of the ranges of `_alike` has it."""
+        return next(k for k, lines in enumerate(self._alike) if line in lines)
 
     def _add_bank(self, m: Module, row: int, group: range) -> wiring.Component:
         """The memory of some columns of a bank row, its output joined to the chunk."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from winohw.gateware.descriptor import InputMode
+from winohw.gateware.line_buffer import LineBuffer
 
 if TYPE_CHECKING:
     from winohw.gateware.job import Job
@@ -31,7 +32,8 @@ def tile_row_times(job: Job, freed: Sequence[tuple[int, int]], held: Sequence[tu
     beats = job.grid_width * phases * job.input_groups
     # With a fold, the copies of a pixel row are written one after another.
     lines = [beats if fold == 1 else beats * -(-(n - offset) // step) for offset in range(step)]
-    now, begun, block, holds = 1, 0, 0, 0
+    now, begun, block, holds = LineBuffer.prefetch[job.config.line_memory == "single"], 0, 0, 0
+    again = 0  # when the flag that a slot is free may be set again
     for _ in range(job.images):
         for top in range(0, job.grid_height, step):
             if top // step < job.tile_rows:
@@ -41,7 +43,8 @@ def tile_row_times(job: Job, freed: Sequence[tuple[int, int]], held: Sequence[tu
                         block += 1
                     # The sequencer tells it a cycle later, and the flag that a slot is free takes another one.
                     now = max(now, freed[block][1] + 3)
-            now += 1
+                now = max(now, again)
+                again = now + lines[0] // beats + 1
             for offset in range(min(step, job.grid_height - top)):
                 now += lines[offset]
                 # Times in which nothing is written come on top.

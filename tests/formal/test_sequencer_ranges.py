@@ -30,13 +30,13 @@ class SequencerRanges(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.submodules.dut = dut = Sequencer(
-            fold=1, max_tiles=COLS, least_group=1, drain_capacity=self.capacity, dimension_bits=3
+            fold=1, max_tiles=COLS, least_group=3, drain_capacity=self.capacity, dimension_bits=3
         )
-        cycle = Signal(2)
-        with m.If(cycle != 3):
+        cycle = Signal(3)
+        with m.If(cycle != 4):
             m.d.sync += cycle.eq(cycle + 1)
-        m.d.comb += [dut.start.eq(cycle == 2)] + [getattr(dut, name).eq(value) for name, value in LAYER.items()]
-        running = cycle == 3
+        m.d.comb += [dut.start.eq(cycle == 3)] + [getattr(dut, name).eq(value) for name, value in LAYER.items()]
+        running = cycle == 4
         token = dut.o.payload
 
         # What the others do: rows while there are slots, weights as many as there are, and what has come leaves.
@@ -87,8 +87,8 @@ class SequencerRanges(Elaboratable):
 
 @pytest.mark.slow
 def test_tokens_and_ranges():
-    assert check(SequencerRanges(), 30) == "PASS"
+    assert check(SequencerRanges(), 33) == "PASS"
 
 
 def test_too_much_behind_the_accumulators_is_seen():
-    assert check(SequencerRanges(CAPACITY + 1), 24) == "FAIL"
+    assert check(SequencerRanges(CAPACITY + 1), 27) == "FAIL"

@@ -25,13 +25,17 @@ def shape(dut, *, tile_size, size, images=1, block_rows=1, filters=1):
 def run(dut, values, stalls):
     expected = dut.model(**values)
     result = run_stream(
-        dut, {"start": [1, 0]}, {"o": len(expected), "idle": None}, constants=values, stalls=Stalls(2, o=stalls)
+        dut,
+        {"start": [0, 0, 0, 1, 0]},
+        {"o": len(expected), "idle": None},
+        constants=values,
+        stalls=Stalls(2, o=stalls),
     )
     np.testing.assert_array_equal(result.outputs["o"], expected.astype(result.outputs["o"].dtype))
     idle = result.outputs["idle"]
     end = result.streams["o"].last
-    assert not idle[1 : end + 1].any()
-    assert idle[end + 1 :].all()
+    assert not idle[4 : end + 2].any()
+    assert idle[end + 2 :].all()
     return result
 
 

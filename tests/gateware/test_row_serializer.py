@@ -102,7 +102,7 @@ def run(dut, values, stalls=None, seed=1):
     expected = dut.model(pixels, constants, **values)
     result = run_stream(
         Queued(dut),
-        {"i": pixels, "constants": constants, "start": [1, 0]},
+        {"i": pixels, "constants": constants, "start": [0, 0, 0, 1, 0]},
         {"o": len(expected["count"])},
         constants=values,
         stalls=stalls,
@@ -184,7 +184,7 @@ def test_idle_and_next_layer():
         {
             "i": np.concatenate([pixels, pixels]),
             "constants": np.concatenate([constants, constants]),
-            "start": [1, *[0] * pause, 1, 0],
+            "start": [0, 0, 0, 1, *[0] * pause, 1, 0],
         },
         {"o": 2 * len(expected["count"]), "idle": None},
         constants=values,
@@ -194,10 +194,10 @@ def test_idle_and_next_layer():
     np.testing.assert_array_equal(result.outputs["o"]["acc"], np.tile(expected["acc"], (2, 1)))
     idle = result.outputs["idle"]
     last = max(result.streams["o"].last, result.streams["i"].last)
-    assert not idle[pause + 2 : last + 1].any()
-    assert idle[last + 1 :].all()
-    first_end = 1 + np.flatnonzero(idle[1:])[0]
-    assert not idle[1:first_end].any()
+    assert not idle[pause + 5 : last + 1].any()
+    assert idle[last + 2 :].all()
+    first_end = 4 + np.flatnonzero(idle[4:])[0]
+    assert not idle[4:first_end].any()
     assert idle[first_end : pause + 2].all()
 
 

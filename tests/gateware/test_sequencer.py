@@ -74,6 +74,7 @@ def simulate(dut, values, *, group_interval=1, limit=20_000, layers=1, **sides):
         for name, value in values.items():
             ctx.set(getattr(dut, name), value)
         ctx.set(dut.group_interval, group_interval)
+        await ctx.tick().repeat(3)
         for _ in range(layers):
             neighbours.begin()
             for column in trace.values():
@@ -131,8 +132,8 @@ def check(dut, values, run, group_interval=1):
     ends = np.cumsum(sizes) - 1
     needed = np.repeat(np.cumsum(block_rows), sizes)
     assert (seen(run.row_done)[issued] >= needed).all()
-    np.testing.assert_array_equal(np.flatnonzero(run.free), issued[ends] + 1)
-    np.testing.assert_array_equal(run.free[issued[ends] + 1], block_rows)
+    np.testing.assert_array_equal(np.flatnonzero(run.free), issued[ends] + 2)
+    np.testing.assert_array_equal(run.free[issued[ends] + 2], block_rows)
 
     # Weights: announced before the group starts, and time enough to load them.
     starts = issued[expected["swap"] == 1]
@@ -155,9 +156,9 @@ def check(dut, values, run, group_interval=1):
     uses = sum(getattr(run, name) for name in USES)
     assert uses.max() == 1
     assert not (uses & run.idle).any()
-    assert not run.idle[1 : issued[-1] + 1].any()
-    assert run.idle[issued[-1] + 1 :].all()
-    assert (1 - run.idle).sum() - uses.sum() == 2 * len(block_rows)
+    assert not run.idle[1 : issued[-1] + 2].any()
+    assert run.idle[issued[-1] + 2 :].all()
+    assert (1 - run.idle).sum() - uses.sum() == 2 * len(block_rows) + 1
     return outstanding
 
 
@@ -221,14 +222,14 @@ def test_no_bubble(fold):
 
 def test_group_interval():
     """Short groups start exactly so far apart, the interval or the least group, whichever is longer."""
-    for interval, least in [(1, 1), (1, 7), (9, 7), (2, 1), (3, 1), (300, 2), (2, 300)]:
+    for interval, least in [(1, 3), (1, 7), (9, 7), (2, 4), (5, 3), (300, 3), (2, 300)]:
         dut = Sequencer(fold=1, max_tiles=2, least_group=least, drain_capacity=50)
         values = layer(dut, total_rows=4, block_rows=2, groups=3, output_groups=2, slots=4)
         run = simulate(dut, values, group_interval=interval, waiting_groups=50)
         check(dut, values, run, interval)
         starts = run.cycles[run.tokens["swap"] == 1]
         # A block of two chunks and six groups; two cycles between blocks.
-        apart = np.full(11, max(interval, least, 2))
+        apart = np.full(11, max(interval, least))
         apart[5] = max(apart[5], 4)
         assert np.diff(starts).tolist() == apart.tolist()
 
@@ -236,7 +237,7 @@ def test_group_interval():
 @pytest.mark.parametrize("side", ["row_done", "weights_ready", "drained"])
 def test_answers_at_once(side):
     """A chunk that waits for a strobe is issued two cycles after it."""
-    dut = Sequencer(fold=1, max_tiles=2, least_group=1, drain_capacity=2)
+    dut = Sequencer(fold=1, max_tiles=2, least_group=3, drain_capacity=2)
     values = layer(dut, total_rows=12, block_rows=1, tile_cols=2, groups=1, output_groups=2, slots=12)
     slow = {"row_done": "rows", "weights_ready": "weights", "drained": "drain"}[side]
     run = simulate(dut, values, seed=2, **{slow: 0.05})
@@ -250,7 +251,7 @@ def test_answers_at_once(side):
 
 def test_many_groups_wait():
     """255 groups may have been announced before the first one starts."""
-    dut = Sequencer(fold=1, max_tiles=1, least_group=1, drain_capacity=4)
+    dut = Sequencer(fold=1, max_tiles=1, least_group=3, drain_capacity=4)
     values = layer(dut, total_rows=1, groups=17, output_groups=15)
     run = simulate(dut, values, rows=0.001, waiting_groups=255, seed=8)
     assert run.weights_ready[: run.cycles[0]].sum() == 255
@@ -273,11 +274,11 @@ def test_random_layers():
         dut = Sequencer(
             fold=fold,
             max_tiles=block_rows * tile_cols,
-            least_group=int(rng.integers(1, 10)),
+            least_group=int(rng.integers(3, 10)),
             drain_capacity=int(rng.integers(1, 6)),
             dimension_bits=4,
         )
-        total_rows = int(rng.integers(1, 10))
+        total_rows = int(rng.integers(3, 10))
         values = layer(
             dut,
             total_rows=total_rows,
@@ -298,7 +299,7 @@ def test_random_layers():
     [
         ({"fold": 0}, "fold must be 1 or more, not 0"),
         ({"max_tiles": 0}, "max_tiles must be 1 or more, not 0"),
-        ({"least_group": 0}, "least_group must be 1 or more, not 0"),
+        ({"least_group": 2}, "least_group must be 3 or more, not 2"),
         ({"dimension_bits": 0}, "dimension_bits must be 1 or more, not 0"),
         ({"drain_capacity": 0}, "drain_capacity must be 1 or more, not 0"),
     ],

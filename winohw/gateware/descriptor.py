@@ -626,9 +626,8 @@ class DescriptorReader(wiring.Component):
                 m.next = "LOAD"
             with m.State("LOAD"):
                 m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                with m.If(is_done):
-                    m.next = "WEIGH"
+            with m.State("MULTIPLY"), m.If(is_done):
+                m.next = "WEIGH"
             with m.State("WEIGH"):
                 m.next = "COMPARE"
             with m.State("COMPARE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -156,9 +156,10 @@ class Engine(wiring.Component):
             ready_delay=max(0, weight_transform.latency - to_array + 1),
             dimension_bits=count,
         )
-        # The first kernel of the next group shall be there in the cycle after the swap.
+        # The first kernel of the next group shall be there in the cycle after the swap; the pacer hears of the group's
+        # start a cycle later.
         ideal = {
-            r: to_array + mac_array.swap_delay + 2 - config.kernel_rows(r) - weight_transform.latency
+            r: to_array + mac_array.swap_delay + 1 - config.kernel_rows(r) - weight_transform.latency
             for r in config.kernels
         }
         m.submodules.weight_pacer = weight_pacer = WeightPacer(
@@ -279,9 +280,12 @@ class Engine(wiring.Component):
         status = self.status.payload
         counters = {name: Signal(name=name) for name in ("busy", "wait_pixels", "wait_weights", "wait_drain")}
         m.d.sync += [active.eq(getattr(sequencer, name)) for name, active in counters.items()]
-        complete = Signal()
+        complete, finished = Signal(), Signal()
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
             m.d.sync += complete.eq(1)
+        m.d.sync += finished.eq(complete & serializer.idle & sequencer.idle & line_buffer.idle)
+        settled = Signal(4)  # what is derived from the descriptor stands
+        m.d.sync += settled.eq(Mux(descriptor.valid, Cat(1, settled), 0))
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [status.cycles.eq(0), status.code.eq(LayerError.OK), complete.eq(0)]
@@ -289,10 +293,9 @@ class Engine(wiring.Component):
                 with m.If(descriptor.error_strobe):
                     m.d.sync += status.code.eq(descriptor.error)
                     m.next = "REPORT"
-                with m.Elif(descriptor.valid):
+                with m.Elif(settled[-1]):
                     m.next = "START"
             with m.State("START"):
-                # The values derived from the kernel size stand one cycle after the descriptor.
                 m.d.comb += start.eq(1)
                 m.d.sync += status.cycles.eq(1)
                 m.next = "RUN"
@@ -301,7 +304,7 @@ class Engine(wiring.Component):
                 for name, active in counters.items():
                     with m.If(active):
                         m.d.sync += status[name].eq(status[name] + 1)
-                with m.If(complete & serializer.idle & sequencer.idle & line_buffer.idle):
+                with m.If(finished):
                     m.d.comb += descriptor.done.eq(1)
                     m.next = "REPORT"
             with m.State("REPORT"):

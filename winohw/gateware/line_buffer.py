@@ -298,10 +298,10 @@ class LineBuffer(wiring.Component):
 
     def _run(self, m: Module, place: data.Layout, there: Signal, front: data.View, pop: Signal) -> None:
         """The loops wait for what is taken."""
-        over, reload = self._loops(m, front, pop)
+        over = self._loops(m, front, pop, ~there)
         with m.If(~there):
             m.d.comb += self.idle.eq(1)
-            m.d.sync += [*reload, there.eq(self.start)]
+            m.d.sync += there.eq(self.start)
         with m.Elif(over):
             m.d.sync += there.eq(0)
 
@@ -311,7 +311,7 @@ class LineBuffer(wiring.Component):
         m.d.comb += [there.eq(queue.r_rdy), front.eq(queue.r_data), queue.r_en.eq(pop)]
         here, valid = Signal(place), Signal()
         go, running = Signal(), Signal()
-        over, reload = self._loops(m, here, go)
+        over = self._loops(m, here, go, ~running)
         # A late answer leaves some places of the queue unused; what comes behind a layer's last place is dropped.
         waiting, room, enter = Signal(range(_QUEUE + 1)), Signal(), Signal()
         m.d.comb += enter.eq(self._later(m, go, 2) & running)
@@ -322,7 +322,7 @@ class LineBuffer(wiring.Component):
         ]
         with m.If(~running):
             m.d.comb += self.idle.eq(waiting == 0)
-            m.d.sync += [*reload, running.eq(self.start), go.eq(self.start)]
+            m.d.sync += [running.eq(self.start), go.eq(self.start)]
         with m.Elif(over):
             m.d.sync += [running.eq(0), go.eq(0)]
 
@@ -330,16 +330,15 @@ class LineBuffer(wiring.Component):
         m.d.sync += [valid.eq(enter), token.eq(here)]
         m.d.comb += [queue.w_en.eq(valid), queue.w_data.eq(token)]
 
-    def _loops(self, m: Module, place: data.View, go: Value) -> tuple[Value, list]:
-        """Where the writer stands; `go`: it goes on.
+    def _loops(self, m: Module, place: data.View, go: Value, rest: Value) -> Value:
+        """Where the writer stands; `go`: it goes on; `rest`: it stands before the first place of a layer.
 
         There are flags beside all counts. When the loops run ahead, those over columns follow the ones inside them a
         cycle later, and those over rows another one.
 
         Returns
         -------
-        over : a layer's last place has been left
-        reload : what to do before a layer
+        Whether a layer's last place is left.
         """
         n, fold, count, bits = self.input_tile, self.fold, self.dimension_bits, self._address_bits
         most_copies = max(-(-n // step) for step in self.steps)
@@ -364,23 +363,25 @@ class LineBuffer(wiring.Component):
             subsample.eq(self.mode == InputMode.SUBSAMPLE),
         ]
 
-        group_over = self._later(m, go & group_last)
-        pixel_over = self._later(m, go & group_last & col_phase_last)
+        # Whatever makes a loop step also makes it begin anew.
+        rest_cols = self._later(m, rest)
+        rest_rows = self._later(m, rest_cols)
+        group_over = self._later(m, (go & group_last) | rest)
+        pixel_over = self._later(m, (go & group_last & col_phase_last) | rest)
         line_over = pixel_over & grid_col_last
-        next_line = self._later(m, line_over)
-        row_over = self._later(m, line_over & row_phase_last)
-        image_over = row_over & grid_row_last
+        last_col, last_row = grid_col_last | rest_cols, grid_row_last | rest_rows
+        next_line = self._later(m, pixel_over & last_col)
+        row_over = self._later(m, (line_over & row_phase_last) | rest_cols)
+        image_over = row_over & grid_row_last & ~rest_rows
         next_tile_row = row_valid[0] & ~tile_row_last
         begin_row = [
             *grid_col_reload,
-            *col_reload,
             *offset_col_reload,
             *tile_col_reload,
             col_valid.eq(1),
         ]
         begin_image = [
             *grid_row_reload,
-            *row_reload,
             *offset_row_reload,
             *tile_row_reload,
             row_valid.eq(1),
@@ -392,31 +393,41 @@ class LineBuffer(wiring.Component):
             # The second column phase goes on where the first one ends; then the row phase begins again.
             with m.If(group_last & col_phase_last):
                 m.d.sync += offset.eq(0)
+        with m.If(rest):
+            m.d.sync += [*group_reload, col_phase_last.eq(~phased), offset.eq(0)]
         with m.If(group_over):
             m.d.sync += col_step
+            with m.If(pixel_over & last_col):
+                m.d.sync += col_reload
         with m.If(pixel_over):
             m.d.sync += [*grid_col_step, *offset_col_step]
-        with m.If(pixel_over & step_col_last):
-            m.d.sync += [
-                *tile_col_step,
-                column.eq(column + fold),
-                col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
-            ]
-        with m.If(line_over):
-            # What is written in the second row phase of SUBSAMPLE does not matter.
-            m.d.sync += [
-                *begin_row,
-                row_phase_last.eq(~(phased & row_phase_last)),
-                column.eq(Mux(row_phase_last, 0, self.slot_pitch >> 1)),
-            ]
+            with m.If(step_col_last):
+                m.d.sync += [
+                    *tile_col_step,
+                    column.eq(column + fold),
+                    col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
+                ]
+            with m.If(last_col):
+                # What is written in the second row phase of SUBSAMPLE does not matter.
+                m.d.sync += [
+                    *begin_row,
+                    row_phase_last.eq(~(phased & (row_phase_last | rest_cols))),
+                    column.eq(Mux(row_phase_last | rest_cols, 0, self.slot_pitch >> 1)),
+                ]
         with m.If(next_line):
             m.d.sync += row_step
+            with m.If(row_over & last_row):
+                m.d.sync += row_reload
         with m.If(row_over):
             m.d.sync += [*grid_row_step, *offset_row_step]
-        with m.If(row_over & step_row_last):
-            m.d.sync += [*tile_row_step, row_valid.eq(Cat(next_tile_row, row_valid))]
-        with m.If(image_over):
-            m.d.sync += [*begin_image, *image_step]
+            with m.If(step_row_last):
+                m.d.sync += [*tile_row_step, row_valid.eq(Cat(next_tile_row, row_valid))]
+            with m.If(last_row):
+                m.d.sync += begin_image
+        with m.If(rest_rows):
+            m.d.sync += image_reload
+        with m.Elif(image_over):
+            m.d.sync += image_step
 
         # A patch row that ends here completes a tile row: the last row of a patch, in the last of its phases.
         finished = self._of_step(lambda step: (row_offset == (n - 1) % step) & row_valid[(n - 1) // step])
@@ -442,17 +453,7 @@ class LineBuffer(wiring.Component):
                     )
                 )
             )
-        reload = [
-            *image_reload,
-            *begin_image,
-            *begin_row,
-            *group_reload,
-            row_phase_last.eq(~phased),
-            col_phase_last.eq(~phased),
-            offset.eq(0),
-            column.eq(0),
-        ]
-        return image_over & image_last, reload
+        return image_over & image_last
 
     def _later(self, m: Module, value: Value, cycles: int = 1) -> Value:
         """A value some cycles later if the loops run ahead, else the value itself."""
@@ -500,7 +501,7 @@ class LineBuffer(wiring.Component):
         base = [Signal(bits, name=f"base{k}") for k in range(max(-(-self.input_tile // step) for step in self.steps))]
         slot_last, slot_reload, slot_step = countdown("slot", self.slots, self.dimension_bits)
         slot_base = Signal(bits)
-        with m.If(self.idle):
+        with m.If(self._later(m, self.idle)):
             m.d.sync += [*slot_reload, slot_base.eq(0)]
         with m.If(move & begin):
             m.d.sync += [*slot_step, slot_base.eq(slot_base + self.slot_pitch)]

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from winohw.gateware.countdown import countdown
+from winohw.gateware.head_queue import HeadQueue
 
 __all__ = ["RowPositions"]
 
@@ -40,7 +40,8 @@ class RowPositions(wiring.Component):
     Members
     -------
     start : In(1)
-        Begins a layer whose values stand at the inputs below until all positions have left.
+        Begins a layer whose values have stood at the inputs below for three cycles, and stand until all positions have
+        left.
     tile_size : In(range(row_pixels + 1))
         m, rows and columns of a tile, 1 … row_pixels.
     total_rows, block_rows, tile_rows, tile_cols, output_groups, filters, output_height, output_width
@@ -49,7 +50,7 @@ class RowPositions(wiring.Component):
         ``columns`` of the row inside the image, 0 for a row below it; ``channels`` of the group that exist; ``first``
         row of a group in its block; ``last`` row of the layer inside the image.
     idle : Out(1)
-        All positions have left; goes low the cycle after `start`.
+        All positions have left, for a cycle; goes low the cycle after `start`.
     """
 
     def __init__(self, *, output_lanes: int, row_pixels: int, dimension_bits: int = 12):
@@ -109,11 +110,12 @@ class RowPositions(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         count, pixels, lanes = self.dimension_bits, self.row_pixels, self.output_lanes
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self.o.payload.shape().size, depth=_QUEUE)
+        m.submodules.queue = queue = HeadQueue(self.o.payload.shape(), _QUEUE)
 
-        rows_left = Signal(count)  # tile rows from this block's first one to the layer's last
-        block_size = Signal(count)
-        block_last = Signal()
+        # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
+        rows_after, size_after = Signal(count), Signal(count)
+        is_more, last_after = Signal(), Signal()
+        block_size, block_last = Signal(count), Signal()
         y_last, y_reload, y_step = countdown("y", self.tile_size, range(pixels + 1))
         x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
         r_last, r_reload, r_step = countdown("r", block_size, count)
@@ -123,19 +125,32 @@ class RowPositions(wiring.Component):
         filters_left = Signal(count)
         # Tile rows left in this image; every group of output channels of a block starts from the same ones.
         image_rows, block_image_rows, block_height = Signal(count), Signal(count), Signal(count)
+        image_last, block_image_last, single_row = Signal(), Signal(), Signal()
         first = Signal()
 
-        next_image_rows, next_height = Signal(count), Signal(count)
-        with m.If(image_rows == 1):
-            m.d.comb += [next_image_rows.eq(self.tile_rows), next_height.eq(self.output_height)]
-        with m.Else():
-            m.d.comb += [next_image_rows.eq(image_rows - 1), next_height.eq(height - self.tile_size)]
+        m.d.sync += [
+            is_more.eq(rows_after > self.block_rows),
+            size_after.eq(Mux(is_more, self.block_rows, rows_after)),
+            last_after.eq(~is_more),
+            single_row.eq(self.tile_rows == 1),
+        ]
+        next_image_rows, next_height, next_image_last = Signal(count), Signal(count), Signal()
+        m.d.comb += [
+            next_image_rows.eq(Mux(image_last, self.tile_rows, image_rows - 1)),
+            next_height.eq(Mux(image_last, self.output_height, height - self.tile_size)),
+            next_image_last.eq(Mux(image_last, single_row, image_rows == 2)),
+        ]
 
         # Positions that were begun and have not left yet; a late answer leaves some places of the queue unused.
-        go, room, left = Signal(), Signal(), Signal()
+        go, enter, room, left = Signal(), Signal(), Signal(), Signal()
         waiting = Signal(range(_QUEUE + 1))
-        m.d.comb += left.eq(self.o.valid & self.o.ready)
-        m.d.sync += [waiting.eq(waiting + go - left), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
+        m.d.sync += [
+            left.eq(self.o.valid & self.o.ready),
+            waiting.eq(waiting + go - left),
+            room.eq(waiting <= _QUEUE - 4),
+            go.eq(0),
+            enter.eq(0),
+        ]
 
         with m.If(go):
             m.d.sync += y_step + [y.eq(y + 1), first.eq(0)]
@@ -147,48 +162,57 @@ class RowPositions(wiring.Component):
                 m.d.sync += [
                     width.eq(self.output_width),
                     image_rows.eq(next_image_rows),
+                    image_last.eq(next_image_last),
                     height.eq(next_height),
                 ]
             with m.If(y_last & x_last & r_last):
                 m.d.sync += r_reload + k_step
                 m.d.sync += [
                     image_rows.eq(block_image_rows),
+                    image_last.eq(block_image_last),
                     height.eq(block_height),
                     filters_left.eq(filters_left - lanes),
                     first.eq(1),
                 ]
             with m.If(y_last & x_last & r_last & k_last):
                 m.d.sync += [
-                    rows_left.eq(rows_left - block_size),
                     block_image_rows.eq(next_image_rows),
+                    block_image_last.eq(next_image_last),
                     block_height.eq(next_height),
                 ]
+        with m.If(enter):
+            m.d.sync += y_reload + x_reload + r_reload + k_reload
+            m.d.sync += [
+                y.eq(0),
+                width.eq(self.output_width),
+                height.eq(block_height),
+                image_rows.eq(block_image_rows),
+                image_last.eq(block_image_last),
+                filters_left.eq(self.filters),
+                first.eq(1),
+            ]
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(waiting == 0)
                 m.d.sync += [
-                    rows_left.eq(self.total_rows),
+                    rows_after.eq(self.total_rows),
                     block_image_rows.eq(self.tile_rows),
+                    block_image_last.eq(single_row),
                     block_height.eq(self.output_height),
                 ]
                 with m.If(self.start):
                     m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += block_size.eq(Mux(rows_left > self.block_rows, self.block_rows, rows_left))
-                m.d.sync += block_last.eq(rows_left <= self.block_rows)
+                m.d.sync += [
+                    block_size.eq(size_after),
+                    block_last.eq(last_after),
+                    rows_after.eq(rows_after - size_after),
+                    enter.eq(1),
+                ]
                 m.next = "ENTER"
             with m.State("ENTER"):
-                m.d.sync += y_reload + x_reload + r_reload + k_reload
-                m.d.sync += [
-                    y.eq(0),
-                    width.eq(self.output_width),
-                    height.eq(block_height),
-                    image_rows.eq(block_image_rows),
-                    filters_left.eq(self.filters),
-                    first.eq(1),
-                    go.eq(room),
-                ]
+                m.d.sync += go.eq(room)
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += go.eq(room)
@@ -219,10 +243,10 @@ class RowPositions(wiring.Component):
             position.last.eq(inside & row_last & loops_last),
         ]
         m.d.comb += [
-            queue.w_en.eq(valid[-1]),
-            queue.w_data.eq(position),
-            self.o.valid.eq(queue.r_rdy),
-            self.o.payload.eq(queue.r_data),
-            queue.r_en.eq(self.o.ready),
+            queue.i.valid.eq(valid[-1]),
+            queue.i.payload.eq(position),
+            self.o.valid.eq(queue.filled),
+            self.o.payload.eq(queue.head),
+            queue.pop.eq(queue.filled & self.o.ready),
         ]
         return m

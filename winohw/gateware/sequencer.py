@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from winohw.gateware.countdown import countdown
+from winohw.gateware.head_queue import HeadQueue
 
 __all__ = ["Sequencer"]
 
@@ -39,7 +39,7 @@ class Sequencer(wiring.Component):
     max_tiles : int
         Most tiles a block, 1 or more.
     least_group : int
-        Least cycles from the start of a group to the start of the next, 1 or more: after so many the same accumulator
+        Least cycles from the start of a group to the start of the next, 3 or more: after so many the same accumulator
         may be used again.
     drain_capacity : int
         Tiles that fit behind the accumulators, 1 or more.
@@ -49,14 +49,14 @@ class Sequencer(wiring.Component):
     Attributes
     ----------
     latency : int
-        Cycles: 1.
+        Cycles: 2.
     prefetch : int
         Cycles from `start` to the first chunk, at least: 8.
 
     Members
     -------
     start : In(1)
-        Begins a layer whose values stand at the inputs below until `idle`.
+        Begins a layer whose values have stood at the inputs below for three cycles, and stand until `idle`.
     total_rows, block_rows, tile_cols, groups, output_groups, slots : In(dimension_bits)
         Fields of the layer descriptor, as are the pitches.
     group_pitch, slot_pitch : In(16)
@@ -66,8 +66,8 @@ class Sequencer(wiring.Component):
     row_done : In(1)
         Strobe, the line buffer has completed a tile row.
     free : Out(dimension_bits)
-        Tile rows that the line buffer may overwrite, for one cycle, else 0: those of a block, a cycle after its last
-        chunk.
+        Tile rows that the line buffer may overwrite, for one cycle, else 0: those of a block, two cycles after its
+        last chunk.
     weights_ready : In(1)
         Strobe, all weights of one more group have arrived; at most 255 groups may wait.
     drained : In(1)
@@ -75,8 +75,10 @@ class Sequencer(wiring.Component):
     o : Out(stream.Signature(StructLayout({"line": 16, "accumulator": …, …}), always_ready=True))
         Tokens: word of the line buffer, accumulator, and one bit each for `swap`, the first chunk of a group, `first`,
         a chunk of the first group of input channels, and `last`, a chunk of their last group.
+    started : Out(1)
+        Strobe, a group has started in the cycle before.
     idle : Out(1)
-        No chunk is left to issue.
+        No chunk is left to issue; two cycles after the last one.
     busy, wait_pixels, wait_weights, wait_drain : Out(1)
         What the current cycle was used for: issuing a chunk, or waiting for tile rows, for weights (or for the least
         cycles of a group), or for room behind the accumulators. None of them between blocks.
@@ -87,19 +89,19 @@ class Sequencer(wiring.Component):
         If a parameter is out of its range.
     """
 
-    latency = 1
+    latency = 2
     prefetch = 8
 
     def __init__(self, *, fold: int, max_tiles: int, least_group: int, drain_capacity: int, dimension_bits: int = 12):
-        for name, value in (
-            ("fold", fold),
-            ("max_tiles", max_tiles),
-            ("least_group", least_group),
-            ("drain_capacity", drain_capacity),
-            ("dimension_bits", dimension_bits),
+        for name, value, least in (
+            ("fold", fold, 1),
+            ("max_tiles", max_tiles, 1),
+            ("least_group", least_group, 3),
+            ("drain_capacity", drain_capacity, 1),
+            ("dimension_bits", dimension_bits, 1),
         ):
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value!r}")
+            if value < least:
+                raise ValueError(f"{name} must be {least} or more, not {value!r}")
         self.fold = fold
         self.max_tiles = max_tiles
         self.least_group = least_group
@@ -165,61 +167,66 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        token = data.StructLayout(
-            {
-                **self.o.payload.shape().members,
-                "needs_room": 1,  # begins a patch of the last group
-                "block_last": 1,
-                "block_rows": self.dimension_bits,
-            }
-        )
-        m.submodules.queue = queue = SyncFIFOBuffered(width=token.size, depth=_QUEUE)
-        pop, is_idle = Signal(), Signal()
-        self._generate(m, token, queue, pop, is_idle)
+        # What the decision to issue needs of a token, and what follows it a cycle later.
+        verdict = data.StructLayout({"swap": 1, "needs_room": 1, "block_last": 1})
+        token = data.StructLayout({**self.o.payload.shape().members, "block_rows": self.dimension_bits})
+        m.submodules.verdicts = verdicts = HeadQueue(verdict, _QUEUE)
+        m.submodules.tokens = tokens = HeadQueue(token, _QUEUE)
+        issued, is_idle = Signal(), Signal()
+        self._generate(m, verdicts, tokens, issued, is_idle)
 
         # --- the first token is issued when nothing behind can stall -------------------------------------------------
-        front = data.View(token, queue.r_data)
         rows_ready = Signal(self.dimension_bits + 1)  # in the line buffer, from the block's first one on
         run = Signal()  # the block's rows are there
         pause = Signal(2)  # cycles that pass before a block
         groups_ready, group_ok = Signal(8), Signal()
         interval = Signal(max(self.least_group.bit_length(), len(self.group_interval)))
+        whole_interval = Signal.like(interval)  # less one
         interval_over, next_interval_over = Signal(), Signal()
-        credits = Signal(range(self.drain_capacity + 1))
+        credits, available = Signal(range(self.drain_capacity + 1)), Signal(range(self.drain_capacity + 1))
         room = Signal()
+        # In this cycle; and in the one before, for all counts.
         issue, block_over, take_group, spend = Signal(), Signal(), Signal(), Signal()
-        weights_ok, room_ok = ~front.swap | group_ok, ~front.needs_room | room
+        block_passed, group_taken, spent = Signal(), Signal(), Signal()
+        weights_ok, room_ok = ~verdicts.head.swap | group_ok, ~verdicts.head.needs_room | room
         counting = ~is_idle & ~pause[0]
         m.d.comb += [
-            issue.eq(run & queue.r_rdy & weights_ok & room_ok),
-            pop.eq(issue),
-            queue.r_en.eq(issue),
-            block_over.eq(issue & front.block_last),
-            take_group.eq(issue & front.swap),
-            spend.eq(issue & front.needs_room),
-            self.started.eq(take_group),
+            issue.eq(run & verdicts.filled & weights_ok & room_ok),
+            verdicts.pop.eq(issue),
+            tokens.pop.eq(issued),
+            block_over.eq(issue & verdicts.head.block_last),
+            take_group.eq(issue & verdicts.head.swap),
+            spend.eq(issue & verdicts.head.needs_room),
+            available.eq(credits - spent),
+            self.started.eq(group_taken),
             self.idle.eq(is_idle),
             self.busy.eq(issue),
             self.wait_pixels.eq(counting & ~run),
             self.wait_weights.eq(counting & run & ~weights_ok),
             self.wait_drain.eq(counting & run & weights_ok & ~room_ok),
         ]
+        block_rows = tokens.head.block_rows
         m.d.sync += [
+            issued.eq(issue),
+            block_passed.eq(block_over),
+            group_taken.eq(take_group),
+            spent.eq(spend),
             pause.eq(Mux(self.start | block_over, 3, pause >> 1)),
-            rows_ready.eq(rows_ready + self.row_done - Mux(block_over, front.block_rows, 0)),
-            run.eq(queue.r_rdy & (rows_ready >= front.block_rows) & ~block_over & ~pause[1]),
-            self.free.eq(Mux(block_over, front.block_rows, 0)),
-            groups_ready.eq(groups_ready + self.weights_ready - take_group),
-            # One cycle late: right in time, as the interval is not over in the cycle after a group has started.
+            rows_ready.eq(rows_ready + self.row_done - Mux(block_passed, block_rows, 0)),
+            run.eq(verdicts.filled & (rows_ready >= block_rows) & ~block_over & ~pause[1]),
+            self.free.eq(Mux(block_passed, block_rows, 0)),
+            # Right in time, as the interval is not over in the two cycles after a group has started.
+            groups_ready.eq(groups_ready + self.weights_ready - group_taken),
             group_ok.eq((groups_ready != 0) & next_interval_over),
             interval_over.eq(next_interval_over),
-            credits.eq(credits + self.drained - spend),
+            whole_interval.eq(Mux(self.group_interval > self.least_group, self.group_interval, self.least_group) - 1),
+            credits.eq(credits + self.drained - spent),
             # One cycle old, so the credit that is spent now must not count.
-            room.eq((credits > 1) | ((credits == 1) & ~spend)),
+            room.eq((available > 1) | ((available == 1) & ~spend)),
         ]
-        m.d.comb += next_interval_over.eq(~take_group & (interval_over | (interval <= 2)))
-        with m.If(take_group):
-            m.d.sync += interval.eq(Mux(self.group_interval > self.least_group, self.group_interval, self.least_group))
+        m.d.comb += next_interval_over.eq(~take_group & ~group_taken & (interval_over | (interval <= 2)))
+        with m.If(group_taken):
+            m.d.sync += interval.eq(whole_interval)
         with m.Elif(~interval_over):
             m.d.sync += interval.eq(interval - 1)
         with m.If(self.start):
@@ -230,17 +237,18 @@ class Sequencer(wiring.Component):
                 credits.eq(self.drain_capacity),
             ]
 
-        m.d.sync += self.o.valid.eq(issue)
-        m.d.sync += [self.o.payload[name].eq(front[name]) for name in self.o.payload.shape().members]
+        m.d.sync += self.o.valid.eq(issued)
+        m.d.sync += [self.o.payload[name].eq(tokens.head[name]) for name in self.o.payload.shape().members]
         return m
 
-    def _generate(self, m: Module, token: data.Layout, queue: SyncFIFOBuffered, pop: Signal, is_idle: Signal) -> None:
+    def _generate(self, m: Module, verdicts: HeadQueue, tokens: HeadQueue, issued: Signal, is_idle: Signal) -> None:
         """Runs through the loops, ahead of the tokens' issue."""
         count, fold = self.dimension_bits, self.fold
 
-        block_size = Signal(count)
-        rows_left = Signal(count)  # tile rows from this block's first to the layer's last
-        block_last = Signal()
+        # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
+        rows_after, size_after = Signal(count), Signal(count)
+        is_more, last_after = Signal(), Signal()
+        block_size, block_last = Signal(count), Signal()
         k_last, k_reload, k_step = countdown("k", self.output_groups, count)
         g_last, g_reload, g_step = countdown("g", self.groups, count)
         r_last, r_reload, r_step = countdown("r", block_size, count)
@@ -248,27 +256,49 @@ class Sequencer(wiring.Component):
         p_last, p_reload, p_step = Const(1), [], []
         if fold > 1:
             p_last, p_reload, p_step = countdown("p", fold, range(fold + 1))
-        slot, block_slot = Signal(count), Signal(count)
-        slot_last, block_slot_last = Signal(), Signal()  # of the line buffer: the next tile row is in slot 0
+        # Slots from this one to the end of the line buffer; the last one is followed by the first.
+        slots_left, block_slots_left = Signal(count), Signal(count)
+        slot_last, block_slot_last, single_slot = Signal(), Signal(), Signal()
         slot_base, block_base = Signal(16), Signal(16)
         group_offset = Signal(16)
         column = Signal(16)
         accumulator = Signal(range(self.max_tiles * fold))
         group_start, patch_start, g_first = Signal(), Signal(), Signal()
 
-        next_slot, next_base, next_slot_last = Signal(count), Signal(16), Signal()
-        m.d.comb += [
-            next_slot.eq(Mux(slot_last, 0, slot + 1)),
-            next_base.eq(Mux(slot_last, 0, slot_base + self.slot_pitch)),
-            next_slot_last.eq(Mux(slot_last, self.slots == 1, slot + 2 == self.slots)),
+        m.d.sync += [
+            is_more.eq(rows_after > self.block_rows),
+            size_after.eq(Mux(is_more, self.block_rows, rows_after)),
+            last_after.eq(~is_more),
+            single_slot.eq(self.slots == 1),
         ]
-        to_next_row = [slot.eq(next_slot), slot_base.eq(next_base), slot_last.eq(next_slot_last), column.eq(0)]
-        to_block = [slot.eq(block_slot), slot_base.eq(block_base), slot_last.eq(block_slot_last), column.eq(0)]
+        next_slots_left, next_base, next_slot_last = Signal(count), Signal(16), Signal()
+        m.d.comb += [
+            next_slots_left.eq(Mux(slot_last, self.slots, slots_left - 1)),
+            next_base.eq(Mux(slot_last, 0, slot_base + self.slot_pitch)),
+            next_slot_last.eq(Mux(slot_last, single_slot, slots_left == 2)),
+        ]
+        to_next_row = [
+            slots_left.eq(next_slots_left),
+            slot_base.eq(next_base),
+            slot_last.eq(next_slot_last),
+            column.eq(0),
+        ]
+        to_block = [
+            slots_left.eq(block_slots_left),
+            slot_base.eq(block_base),
+            slot_last.eq(block_slot_last),
+            column.eq(0),
+        ]
 
         # A late answer leaves some places of the queue unused.
-        go, room = Signal(), Signal()
+        go, enter, room = Signal(), Signal(), Signal()
         waiting = Signal(range(_QUEUE + 1))
-        m.d.sync += [waiting.eq(waiting + go - pop), room.eq(waiting <= _QUEUE - 4), go.eq(0)]
+        m.d.sync += [
+            waiting.eq(waiting + go - issued),
+            room.eq(waiting <= _QUEUE - 4),
+            go.eq(0),
+            enter.eq(0),
+        ]
         with m.If(go):
             m.d.sync += [
                 group_start.eq(0),
@@ -294,37 +324,41 @@ class Sequencer(wiring.Component):
                 m.d.sync += [group_offset.eq(0), g_first.eq(1)]
             with m.If(p_last & x_last & r_last & g_last & k_last):
                 m.d.sync += [
-                    block_slot.eq(next_slot),
+                    block_slots_left.eq(next_slots_left),
                     block_base.eq(next_base),
                     block_slot_last.eq(next_slot_last),
-                    rows_left.eq(rows_left - block_size),
                 ]
+        with m.If(enter):
+            m.d.sync += k_reload + g_reload + r_reload + x_reload + p_reload + to_block
+            m.d.sync += [
+                group_start.eq(1),
+                patch_start.eq(1),
+                g_first.eq(1),
+                group_offset.eq(0),
+                accumulator.eq(0),
+            ]
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += is_idle.eq(waiting == 0)
                 m.d.sync += [
-                    rows_left.eq(self.total_rows),
-                    block_slot.eq(0),
+                    rows_after.eq(self.total_rows),
+                    block_slots_left.eq(self.slots),
                     block_base.eq(0),
-                    block_slot_last.eq(self.slots == 1),
+                    block_slot_last.eq(single_slot),
                 ]
                 with m.If(self.start):
                     m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += block_size.eq(Mux(rows_left > self.block_rows, self.block_rows, rows_left))
-                m.d.sync += block_last.eq(rows_left <= self.block_rows)
+                m.d.sync += [
+                    block_size.eq(size_after),
+                    block_last.eq(last_after),
+                    rows_after.eq(rows_after - size_after),
+                    enter.eq(1),
+                ]
                 m.next = "ENTER"
             with m.State("ENTER"):
-                m.d.sync += k_reload + g_reload + r_reload + x_reload + p_reload + to_block
-                m.d.sync += [
-                    group_start.eq(1),
-                    patch_start.eq(1),
-                    g_first.eq(1),
-                    group_offset.eq(0),
-                    accumulator.eq(0),
-                    go.eq(room),
-                ]
+                m.d.sync += go.eq(room)
                 m.next = "RUN"
             with m.State("RUN"):
                 m.d.sync += go.eq(room)
@@ -336,7 +370,10 @@ class Sequencer(wiring.Component):
 
         # The address takes three terms: two cycles for two additions.
         partial, last_term = Signal(16, reset_less=True), Signal(16, reset_less=True)
-        early, late = Signal(token, reset_less=True), Signal(token, reset_less=True)
+        early, late = (Signal(tokens.shape, name=name, reset_less=True) for name in ("early", "late"))
+        early_verdict, late_verdict = (
+            Signal(verdicts.shape, name=name, reset_less=True) for name in ("early_verdict", "late_verdict")
+        )
         valid = Signal(2)
         m.d.sync += [
             valid.eq(valid << 1 | go),
@@ -346,10 +383,17 @@ class Sequencer(wiring.Component):
             early.swap.eq(group_start),
             early.first.eq(g_first),
             early.last.eq(g_last),
-            early.needs_room.eq(g_last & patch_start),
-            early.block_last.eq(p_last & x_last & r_last & g_last & k_last),
             early.block_rows.eq(block_size),
             late.eq(early),
             late.line.eq(partial + last_term),
+            early_verdict.swap.eq(group_start),
+            early_verdict.needs_room.eq(g_last & patch_start),
+            early_verdict.block_last.eq(p_last & x_last & r_last & g_last & k_last),
+            late_verdict.eq(early_verdict),
         ]
-        m.d.comb += [queue.w_en.eq(valid[-1]), queue.w_data.eq(late)]
+        m.d.comb += [
+            verdicts.i.valid.eq(valid[-1]),
+            verdicts.i.payload.eq(late_verdict),
+            tokens.i.valid.eq(valid[-1]),
+            tokens.i.payload.eq(late),
+        ]

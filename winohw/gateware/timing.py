@@ -87,8 +87,9 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
     output_transform = OutputTransform.of(config, drain_buffer.latency)
     requantizer = Requantizer(config.requantizer_lanes, kind=config.requantizer, multiplier=config.multiplier)
     to_array = Sequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
+    # The pacer hears of a group's start a cycle later.
     pace = {
-        r: to_array + mac_array.swap_delay + 2 - config.kernel_rows(r) - weight_transform.latency
+        r: to_array + mac_array.swap_delay + 1 - config.kernel_rows(r) - weight_transform.latency
         for r in config.kernels
     }
     return EngineTiming(
@@ -98,7 +99,7 @@ def engine_timing(config: EngineConfig) -> EngineTiming:
         drained_latency=drain_buffer.drained_latency,
         row_done=line_buffer.write_latency,
         ready_delay=max(0, weight_transform.latency - to_array + 1),
-        pace={r: max(1, delay) for r, delay in pace.items()},
+        pace={r: 1 + max(1, delay) for r, delay in pace.items()},
         interval={
             r: max(config.group_interval(r) + max(0, 1 - delay), config.least_group) for r, delay in pace.items()
         },

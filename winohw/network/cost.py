@@ -187,9 +187,9 @@ class _Replay:
                         seen.clear()
                     else:
                         seen[state] = (group_of_outputs, issued, self.wait_weights, self.wait_drain)
-            freed.append((first + rows, issued))
+            freed.append((first + rows, issued + Sequencer.latency - 1))
         written = next(writer)
-        return 1 + max(drain.finished(), written, issued + 1)
+        return 2 + max(drain.finished(), written, issued + 1)
 
 
 class _Weights:

@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from winohw.train.data import PIXEL_SCALE, Cifar10, to_pixels
+from winohw.train.matrices import Transforms
 
 __all__ = ["Recipe", "accuracy", "augment", "fit", "read_checkpoint", "to_tensor"]
+
+#: Part of the learning rate that learned transforms take: their entries are whole numbers, and one that jumps is felt by
+#: every weight of the layer.
+TRANSFORM_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,11 +97,21 @@ def accuracy(model: nn.Module, images: np.ndarray, labels: np.ndarray, batch: in
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """Kernels and matrices of the classifier decay, everything else does not."""
-    decayed = [p for name, p in model.named_parameters() if p.requires_grad and name.endswith("weight") and p.ndim > 1]
-    chosen = {id(p) for p in decayed}
+    """Kernels and matrices of the classifier decay, everything else does not; learned transforms take a share of the
+    rate."""
+    transforms = [p for part in model.modules() if isinstance(part, Transforms) for p in part.parameters()]
+    slow = {id(p) for p in transforms}
+    decayed = [
+        p
+        for name, p in model.named_parameters()
+        if p.requires_grad and name.endswith("weight") and p.ndim > 1 and id(p) not in slow
+    ]
+    chosen = slow | {id(p) for p in decayed}
     others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if transforms:
+        groups.append({"params": transforms, "weight_decay": 0.0, "share": TRANSFORM_SHARE})
+    return groups
 
 
 def fit(
@@ -152,7 +167,7 @@ def fit(
         y = torch.from_numpy(labels[chosen])
         rate = recipe.rate(step, steps)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("share", 1.0)
         model.train()
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             logits = model(x)

@@ -228,8 +228,7 @@ def _field_bits(name: str, limits: DescriptorLimits) -> int:
 def _product_checks(job: Any, limits: DescriptorLimits, *, tile: Any, step: Any, ahead: Any, most_groups: Any) -> list:
     """Checks (a, b, c, relation, d, error) that a·b + c <relation> d, on signals or on integers.
 
-    `job` has the fields, and beside them `doubled`, whether an image pixel row is half a row of a phase, and `room`,
-    the slots, or `_UNBOUNDED` if all tile rows of the layer fit.
+    `job` has the fields, and what `_derived` gives.
     """
     return [
         (job.tile_rows, job.images, 0, "eq", job.total_rows, LayerError.GEOMETRY),
@@ -237,19 +236,37 @@ def _product_checks(job: Any, limits: DescriptorLimits, *, tile: Any, step: Any,
         (job.group_pitch, job.groups, 0, "eq", job.slot_pitch, LayerError.LINE_BUFFER),
         (job.slot_pitch, job.slots, 0, "le", limits.line_words, LayerError.LINE_BUFFER),
         (job.tile_cols, job.block_rows, 0, "le", limits.max_tiles, LayerError.TOO_MANY_TILES),
-        (job.tile_rows - 1, step, limits.input_tile, "eq", job.grid_height, LayerError.GEOMETRY),
-        (job.tile_cols - 1, step, limits.input_tile, "eq", job.grid_width, LayerError.GEOMETRY),
+        (job.last_tile_row, step, limits.input_tile, "eq", job.grid_height, LayerError.GEOMETRY),
+        (job.last_tile_col, step, limits.input_tile, "eq", job.grid_width, LayerError.GEOMETRY),
         (job.tile_rows, tile, 0, "ge", job.output_height, LayerError.GEOMETRY),
-        (job.tile_rows - 1, tile, 0, "lt", job.output_height, LayerError.GEOMETRY),
+        (job.last_tile_row, tile, 0, "lt", job.output_height, LayerError.GEOMETRY),
         (job.tile_cols, tile, 0, "ge", job.output_width, LayerError.GEOMETRY),
-        (job.tile_cols - 1, tile, 0, "lt", job.output_width, LayerError.GEOMETRY),
+        (job.last_tile_col, tile, 0, "lt", job.output_width, LayerError.GEOMETRY),
         (job.output_groups, limits.output_lanes, 0, "ge", job.filters, LayerError.GEOMETRY),
-        (job.output_groups - 1, limits.output_lanes, 0, "lt", job.filters, LayerError.GEOMETRY),
-        (job.height, 1, job.pad_top, "le", job.grid_height << job.doubled, LayerError.GEOMETRY),
-        (job.width, 1, job.pad_left, "le", job.grid_width << job.doubled, LayerError.GEOMETRY),
+        (job.last_output_group, limits.output_lanes, 0, "lt", job.filters, LayerError.GEOMETRY),
+        (job.height, 1, job.pad_top, "le", job.full_height, LayerError.GEOMETRY),
+        (job.width, 1, job.pad_left, "le", job.full_width, LayerError.GEOMETRY),
         (job.block_rows, 1, ahead, "le", job.room, LayerError.LINE_BUFFER),
         (job.groups, 1, 0, "le", most_groups, LayerError.TOO_MANY_CHANNELS),
     ]
+
+
+def _derived(job: Any, doubled: Any, choose: Callable[[Any, Any, Any], Any]) -> dict[str, Any]:
+    """What `_product_checks` takes beside the fields, on signals or on integers.
+
+    `doubled` : whether an image pixel row is half a row of a phase; `choose`: the first if a condition holds, else the
+    second.
+    """
+    return {
+        "last_tile_row": job.tile_rows - 1,
+        "last_tile_col": job.tile_cols - 1,
+        "last_output_group": job.output_groups - 1,
+        # Of the padded image.
+        "full_height": job.grid_height << doubled,
+        "full_width": job.grid_width << doubled,
+        # For the rows of a block: nothing has to be given up if all tile rows of the layer fit.
+        "room": choose(job.total_rows <= job.slots, _UNBOUNDED, job.slots),
+    }
 
 
 def check_descriptor(words: Sequence[int], limits: DescriptorLimits) -> LayerError:
@@ -283,8 +300,8 @@ def _check_fields(job: SimpleNamespace, limits: DescriptorLimits) -> LayerError:
         return LayerError.UNSUPPORTED
     tile_size = limits.input_tile + 1 - job.kernel
     step = limits.step(job.kernel, job.stride)
-    job.doubled = job.mode != InputMode.DENSE
-    if job.doubled != (job.stride == 2 and not limits.direct):
+    doubled = job.mode != InputMode.DENSE
+    if doubled != (job.stride == 2 and not limits.direct):
         return LayerError.UNSUPPORTED
     if not all(getattr(job, name) for name in _POSITIVE_FIELDS):
         return LayerError.FIELD_RANGE
@@ -292,9 +309,9 @@ def _check_fields(job: SimpleNamespace, limits: DescriptorLimits) -> LayerError:
         return LayerError.OK
     if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
         return LayerError.GEOMETRY
-    job.room = _UNBOUNDED if job.total_rows <= job.slots else job.slots
+    derived = _derived(job, doubled, lambda condition, first, second: first if condition else second)
     checks = _product_checks(
-        job,
+        SimpleNamespace(**vars(job), **derived),
         limits,
         tile=tile_size,
         step=step,
@@ -568,9 +585,13 @@ class DescriptorReader(wiring.Component):
     ) -> Callable[[], None]:
         """Makes one product of two fields after another, and compares it with a third; gives the states for it."""
         limits, job = self.limits, self.job
-        room = Signal(range(_UNBOUNDED + 1))
-        m.d.sync += room.eq(Mux(job.total_rows <= job.slots, _UNBOUNDED, job.slots))
-        values = SimpleNamespace(**{name: job[name] for name in self.job_layout.members}, doubled=phased, room=room)
+        fields = {name: job[name] for name in self.job_layout.members}
+        derived = {}
+        for name, value in _derived(SimpleNamespace(**fields), phased, Mux).items():
+            bits = limits.dimension_bits if name.startswith("last") else len(value)
+            derived[name] = Signal(bits, name=name)
+            m.d.sync += derived[name].eq(value)
+        values = SimpleNamespace(**fields, **derived)
         checks = _product_checks(values, limits, tile=tile, step=step, ahead=ahead, most_groups=most_groups)
         check = Signal(range(len(checks)))
         # Bits of a and of b; as c < 2^4, the shifted multiplicand and the sum have a bit more than both together.

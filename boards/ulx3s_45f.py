@@ -8,7 +8,15 @@ from winohw.synth.board import Board
 board = Board(
     title="ULX3S 45F",
     platform=ULX3S_45F_Platform,
-    config=EngineConfig(line_words=1024, max_products=2304, max_tiles=64, drain_tiles=64, family="ecp5"),
-    frequency=50,
+    config=EngineConfig(
+        input_lanes=2,
+        line_words=1024,
+        max_tiles=64,
+        drain_tiles=64,
+        requantizer="shift",
+        requantizer_lanes=2,
+        family="ecp5",
+    ),
+    frequency=75,
     programmer=("--board", "ulx3s"),
 )

@@ -8,7 +8,15 @@ from winohw.synth.board import Board
 board = Board(
     title="ULX3S 85F",
     platform=ULX3S_85F_Platform,
-    config=EngineConfig(line_words=2048, max_tiles=64, drain_tiles=64, requantizer_lanes=2, family="ecp5"),
+    config=EngineConfig(
+        input_lanes=4,
+        line_words=1024,
+        max_tiles=64,
+        drain_tiles=64,
+        output_columns=2,
+        requantizer_lanes=3,
+        family="ecp5",
+    ),
     frequency=60,
     programmer=("--board", "ulx3s"),
 )

@@ -8,8 +8,16 @@ from winohw.synth.board import Board
 board = Board(
     title="Versa ECP5-5G",
     platform=VersaECP55GPlatform,
-    config=EngineConfig(line_words=1024, max_products=2304, max_tiles=64, drain_tiles=64, family="ecp5"),
-    frequency=50,
+    config=EngineConfig(
+        input_lanes=2,
+        line_words=1024,
+        max_tiles=64,
+        drain_tiles=64,
+        requantizer="shift",
+        requantizer_lanes=2,
+        family="ecp5",
+    ),
+    frequency=75,
     # The first channel of its FT2232 is JTAG.
     programmer=("--cable", "ft2232"),
     notes="Its ispCLOCK device must be bypassed in the JTAG chain.",

@@ -123,8 +123,8 @@ def test_words_of_a_short_path():
 def test_command():
     options = PlaceOptions(flags=("--placer-heap-timingweight", "20"))
     assert " ".join(place_command(find_part("LFE5U-85F"), 3, 137.5, 100, options)) == (
-        "--85k --package CABGA381 --speed 6 --lpf-allow-unconstrained --json top.json --seed 3 --freq 137.5 "
-        "--timing-allow-fail --report report_3.json --router router1 --placer-heap-timingweight 20"
+        "--85k --package CABGA381 --speed 6 --lpf top.lpf --lpf-allow-unconstrained --json top.json --seed 3 "
+        "--freq 137.5 --timing-allow-fail --report report_3.json --router router1 --placer-heap-timingweight 20"
     )
     assert " ".join(place_command(find_part("iCE40UP5K"), 1, 40, 100, PlaceOptions())) == (
         "--up5k --package sg48 --pcf-allow-unconstrained --json top.json --seed 1 --freq 40 "
@@ -195,8 +195,12 @@ def test_bad_options():
 
 
 def test_pins_are_given_where_nextpnr_wants_them(tmp_path):
-    write_inputs("{}", find_part("LFE5U-25F"), tmp_path)
+    write_inputs("{}", find_part("iCE40UP5K"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["top.json"]
+    write_inputs("{}", find_part("LFE5U-25F"), tmp_path)
+    assert (tmp_path / "top.lpf").read_text() == 'LOCATE COMP "clk" SITE "G2";\n'
+    write_inputs("{}", find_part("LFE5U-25F").variant(package="CABGA256"), tmp_path)
+    assert (tmp_path / "top.lpf").read_text() == ""
     write_inputs("{}", find_part("GW1NR-9"), tmp_path)
     assert (tmp_path / "top.cst").read_text() == (
         'IO_LOC "clk" 52;\nIO_LOC "rst" 25;\nIO_LOC "scan_in" 26;\nIO_LOC "scan_out" 27;\n'

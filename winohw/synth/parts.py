@@ -96,7 +96,8 @@ class Part:
     synthesis : tuple[str, ...]
         Flags for Yosys's ``synth_`` command.
     pins : tuple[str, ...]
-        Pins for clk, rst, scan_in, scan_out where nextpnr does not choose them by itself.
+        Pins for clk, rst, scan_in, scan_out, or the first of them, where nextpnr shall not choose them by itself: on
+        ECP5 a clock from any pin does not always find its way to the clock network.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Part:
         return replace(
             self,
             package=self.package if package is None else package,
+            pins=self.pins if package in (None, self.package) else (),
             speed=self.speed if speed is None else str(speed),
         )
 
@@ -165,6 +167,7 @@ def _ecp5(name: str, flag: str, cells: int, multipliers: int, block_rams: int, s
         block_ram_bits=18 * 1024,
         frequency=150.0,
         device=(flag,),
+        pins=("G2",),
     )
 
 

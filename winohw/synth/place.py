@@ -205,17 +205,29 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Files:
-    """Flags of a family: for the pins of a board, for pins that nextpnr chooses, and for the routed design."""
+    """Flags of a family: for the pins of a board, for those of a part, of which nextpnr may choose some, and for the
+    routed design; and how a pin is written."""
 
     constraints: tuple[str, ...]
     free: tuple[str, ...]
     routed: tuple[str, ...]
+    pin: str = ""
 
 
 _FILES = {
-    "ecp5": _Files(("--lpf", "top.lpf"), ("--lpf-allow-unconstrained",), ("--textcfg", "routed_{seed}.config")),
+    "ecp5": _Files(
+        ("--lpf", "top.lpf"),
+        ("--lpf", "top.lpf", "--lpf-allow-unconstrained"),
+        ("--textcfg", "routed_{seed}.config"),
+        'LOCATE COMP "{name}" SITE "{pin}";\n',
+    ),
     "ice40": _Files(("--pcf", "top.pcf"), ("--pcf-allow-unconstrained",), ("--asc", "routed_{seed}.asc")),
-    "gowin": _Files(("--vopt", "cst=top.cst"), ("--vopt", "cst=top.cst"), ("--write", "routed_{seed}.json")),
+    "gowin": _Files(
+        ("--vopt", "cst=top.cst"),
+        ("--vopt", "cst=top.cst"),
+        ("--write", "routed_{seed}.json"),
+        'IO_LOC "{name}" {pin};\n',
+    ),
 }
 
 
@@ -281,9 +293,10 @@ def place_key(netlist: str, command: Sequence[str], nextpnr: Tool) -> str:
 def write_inputs(netlist: str, part: Part, folder: Path) -> None:
     """Write what all seeds read: the netlist, and pins where nextpnr does not choose them."""
     (folder / "top.json").write_text(netlist, encoding="utf-8")
-    if part.pins:
-        lines = [f'IO_LOC "{name}" {pin};\n' for name, pin in zip(PinWrap.pin_names, part.pins, strict=True)]
-        (folder / "top.cst").write_text("".join(lines), encoding="utf-8")
+    files = _FILES[part.family.name]
+    if files.pin:
+        lines = [files.pin.format(name=name, pin=pin) for name, pin in zip(PinWrap.pin_names, part.pins, strict=False)]
+        (folder / constraints_file(part)).write_text("".join(lines), encoding="utf-8")
 
 
 def run_place(

@@ -19,9 +19,9 @@ from winohw.train.matrices import Transforms
 
 __all__ = ["Recipe", "accuracy", "augment", "fit", "read_checkpoint", "to_tensor"]
 
-#: Part of the learning rate that learned transforms take: their entries are whole numbers, and one that jumps is felt
+#: Part of the learning rate that learned transforms take: their entries are rounded, and one that jumps is felt
 #: by every weight of the layer.
-TRANSFORM_SHARE = 0.1
+TRANSFORM_SHARE = 0.3
 
 
 @dataclass(frozen=True)

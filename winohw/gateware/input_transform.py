@@ -56,8 +56,8 @@ class InputTransform(wiring.Component):
     kind : str
         Of the copies of control signals, see :class:`~winohw.gateware.fan_out.FanOut`.
     relay : bool
-        Whether there is a register between rows and columns also without a transposer, for an engine that is spread
-        over a large part.
+        Whether there are registers in front of the rows and of the columns also without a transposer, for an engine
+        that is spread over a large part.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class InputTransform(wiring.Component):
         self.v_bits = exact_bits if narrowing is None else narrowing.bits
         self.latency = self._rows[0].latency + self._columns[0].latency
         self._relay = int(relay and fold == 1)
-        self.latency += self._relay
+        self.latency += 2 * self._relay
         if fold > 1:
             self.latency += self._transposer.latency
         self._exact_latency = self.latency
@@ -171,9 +171,9 @@ class InputTransform(wiring.Component):
         rows, valid = [], self.i.valid
         for k, network in enumerate(self._rows):
             m.submodules[f"row{k}"] = network
-            m.d.comb += network.i.eq(self.i.payload[k])
+            m.d.comb += network.i.eq(delayed(m, self.i.payload[k], self._relay, name=f"row_relay{k}", reset_less=True))
             rows.append(delayed(m, network.o, self._relay, name=f"relay{k}", reset_less=True))
-        valid = delayed(m, valid, self._rows[0].latency + self._relay, name="row_valid")
+        valid = delayed(m, valid, self._rows[0].latency + 2 * self._relay, name="row_valid")
 
         if self.fold > 1:
             m.submodules.transposer = transposer = self._transposer

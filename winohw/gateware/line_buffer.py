@@ -23,10 +23,10 @@ from winohw.gateware.single_port_memory import SinglePortMemory
 __all__ = ["LineBuffer"]
 
 #: Cycles that read addresses take to the banks.
-_CONTROL = 1
+_CONTROL = 2
 #: Places that wait for pixels and slots.
 _QUEUE = 16
-#: Adjacent columns of a bank row that share the registers in front of their write ports.
+#: Adjacent columns of a bank row that share the registers in front of their ports.
 _NEIGHBOURS = 2
 
 
@@ -80,7 +80,7 @@ class LineBuffer(wiring.Component):
         Columns of a patch that share a memory. With a single step, of the columns 0 … step - 1 only one is written at a
         time, and of those a step further: as many of them share a memory as it has write enables.
     read_latency : int
-        Cycles: 3, with `single_port` 2.
+        Cycles: 4, with `single_port` 2.
 
     Members
     -------
@@ -586,7 +586,11 @@ class LineBuffer(wiring.Component):
             ]
 
         copies = "ecp5" if self.memory == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(1 + len(self.read.payload), rows, copies, _CONTROL)
+        # No net reaches all banks: a few of them have registers of their own, for both ports.
+        near = max(1, _NEIGHBOURS // len(self.column_groups[0]))
+        shares = -(-len(self.column_groups) // near)  # of a bank row
+        control = FanOut(1 + len(self.read.payload), rows * shares, copies, _CONTROL)
+        m.submodules.control = control
         m.d.comb += control.i.eq(Cat(self.read.valid, self.read.payload))
 
         previous, previous_rows = head, head_rows
@@ -612,20 +616,19 @@ class LineBuffer(wiring.Component):
             for k, columns in enumerate(self._alike):
                 address = Signal(bits, name=f"address{a}_{k}", reset_less=True)
                 m.d.sync += address.eq(current.words[k] + here)
-                # No net reaches all banks: a few of them have registers of their own.
                 groups = [group for group in self.column_groups if group.start in columns]
-                near = max(1, _NEIGHBOURS // len(groups[0]))
                 write = FanOut(bits + 8 * self.lanes, -(-len(groups) // near), copies)
                 m.submodules[f"write_{a}_{columns.start}"] = write
                 m.d.comb += write.i.eq(Cat(address, written))
                 for number, group in enumerate(groups):
                     bank = self._add_bank(m, a, group)
+                    read = control.o[a * shares + self.column_groups.index(group) // near]
                     m.d.comb += [
                         bank.write_en.eq(write_en[group.start : group.stop]),
                         bank.write_addr.eq(write.o[number // near][:bits]),
                         bank.write_data.eq(write.o[number // near][bits:].replicate(len(group))),
-                        bank.read_en.eq(control.o[a][0]),
-                        bank.read_addr.eq(control.o[a][1:]),
+                        bank.read_en.eq(read[0]),
+                        bank.read_addr.eq(read[1:]),
                     ]
             previous, previous_rows = current, current_rows
 

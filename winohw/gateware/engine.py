@@ -285,7 +285,7 @@ class Engine(wiring.Component):
             m.d.sync += complete.eq(1)
         m.d.sync += finished.eq(complete & serializer.idle & sequencer.idle & line_buffer.idle)
         settled = Signal(4)  # what is derived from the descriptor stands
-        m.d.sync += settled.eq(Mux(descriptor.valid, Cat(1, settled), 0))
+        m.d.sync += [settled.eq(Mux(descriptor.valid, Cat(1, settled), 0)), start.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [status.cycles.eq(0), status.code.eq(LayerError.OK), complete.eq(0)]
@@ -294,9 +294,9 @@ class Engine(wiring.Component):
                     m.d.sync += status.code.eq(descriptor.error)
                     m.next = "REPORT"
                 with m.Elif(settled[-1]):
+                    m.d.sync += start.eq(1)
                     m.next = "START"
             with m.State("START"):
-                m.d.comb += start.eq(1)
                 m.d.sync += status.cycles.eq(1)
                 m.next = "RUN"
             with m.State("RUN"):

@@ -24,7 +24,7 @@ board = Board(
         descriptor_checks=False,
         family="ice40",
     ),
-    frequency=22.5,
+    frequency=24,
     # Eight registers of a tile share their enable: where few do, logic in its place lets the part be filled.
     synthesis=SynthesisOptions(flags=("-abc9", "-device", "u", "-dffe_min_ce_use", "6")),
     programmer=("--board", "ice40_generic"),

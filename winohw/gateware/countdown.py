@@ -7,7 +7,9 @@ from amaranth.hdl import ShapeLike, Signal, Value, ValueLike
 __all__ = ["countdown"]
 
 
-def countdown(name: str, turns: ValueLike, width: ShapeLike, flagged: int = 1) -> tuple[Signal, list, list]:
+def countdown(
+    name: str, turns: ValueLike, width: ShapeLike, flagged: int = 1, *, single: ValueLike | None = None
+) -> tuple[Signal, list, list]:
     """Counts the turns of a loop down, with a register beside the count that is set on the last one: no comparison
     stands between a count and the enables of others.
 
@@ -21,6 +23,8 @@ def countdown(name: str, turns: ValueLike, width: ShapeLike, flagged: int = 1) -
         Holds the turns.
     flagged : int
         The flag is set while so many turns are left: 1 on the last one, 0 when all are over.
+    single : value-castable, optional
+        Whether there are only so many turns, if somebody knows; compared on `reload` otherwise.
 
     Returns
     -------
@@ -30,5 +34,5 @@ def countdown(name: str, turns: ValueLike, width: ShapeLike, flagged: int = 1) -
         For the domain of one's choice: begin anew, and go to the next turn.
     """
     left, last = Signal(width, name=f"{name}_left"), Signal(name=f"{name}_last")
-    reload = [left.eq(turns), last.eq(Value.cast(turns) == flagged)]
+    reload = [left.eq(turns), last.eq(Value.cast(turns) == flagged if single is None else single)]
     return last, reload, [left.eq(left - 1), last.eq(left == flagged + 1)]

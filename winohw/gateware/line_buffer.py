@@ -340,19 +340,21 @@ class LineBuffer(wiring.Component):
         -------
         Whether a layer's last place is left.
         """
-        n, fold, count, bits = self.input_tile, self.fold, self.dimension_bits, self._address_bits
+        n, fold, bits = self.input_tile, self.fold, self._address_bits
         most_copies = max(-(-n // step) for step in self.steps)
         step = self._of_step(lambda step: step)
-        image_last, image_reload, image_step = countdown("image", self.images, count)
-        grid_row_last, grid_row_reload, grid_row_step = countdown("row", self.grid_height, count)  # of the phase's grid
-        grid_col_last, grid_col_reload, grid_col_step = countdown("col", self.grid_width, count)
+        image_last, image_reload, image_step = self._countdown(m, "image", self.images)
+        grid_row_last, grid_row_reload, grid_row_step = self._countdown(
+            m, "row", self.grid_height
+        )  # of the phase's grid
+        grid_col_last, grid_col_reload, grid_col_step = self._countdown(m, "col", self.grid_width)
         row_inside, row_reload, row_step = self._edges(m, "row", self.pad_top, self.height)
         col_inside, col_reload, col_step = self._edges(m, "col", self.pad_left, self.width)
-        group_last, group_reload, group_step = countdown("group", self.input_groups, count)
+        group_last, group_reload, group_step = self._countdown(m, "group", self.input_groups)
         row_offset, step_row_last, offset_row_reload, offset_row_step = self._offset("row", step)
         col_offset, step_col_last, offset_col_reload, offset_col_step = self._offset("col", step)
-        tile_row_last, tile_row_reload, tile_row_step = countdown("tile_row", self.tile_rows, count)
-        tile_col_last, tile_col_reload, tile_col_step = countdown("tile_col", self.tile_cols, count)
+        tile_row_last, tile_row_reload, tile_row_step = self._countdown(m, "tile_row", self.tile_rows)
+        tile_col_last, tile_col_reload, tile_col_step = self._countdown(m, "tile_col", self.tile_cols)
         row_valid, col_valid = Signal(most_copies), Signal(most_copies)  # copy k goes to tile row (column) now - k
         offset, column = Signal(bits), Signal(bits)
         # In the modes for stride 2 the second phase is the last one.
@@ -469,6 +471,10 @@ class LineBuffer(wiring.Component):
             value = Mux(self.step == step, function(step), value)
         return value
 
+    def _countdown(self, m: Module, name: str, turns: Signal) -> tuple[Signal, list, list]:
+        """A loop of the layer, see `countdown`."""
+        return countdown(name, turns, self.dimension_bits, single=self._later(m, turns == 1))
+
     def _offset(self, name: str, step: Value) -> tuple[Signal, Signal, list, list]:
         """A place within a step.
 
@@ -499,7 +505,7 @@ class LineBuffer(wiring.Component):
         """
         bits = self._address_bits
         base = [Signal(bits, name=f"base{k}") for k in range(max(-(-self.input_tile // step) for step in self.steps))]
-        slot_last, slot_reload, slot_step = countdown("slot", self.slots, self.dimension_bits)
+        slot_last, slot_reload, slot_step = self._countdown(m, "slot", self.slots)
         slot_base = Signal(bits)
         with m.If(self._later(m, self.idle)):
             m.d.sync += [*slot_reload, slot_base.eq(0)]

@@ -114,12 +114,14 @@ class RowPositions(wiring.Component):
 
         # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
         rows_after, size_after = Signal(count), Signal(count)
-        is_more, last_after = Signal(), Signal()
-        block_size, block_last = Signal(count), Signal()
-        y_last, y_reload, y_step = countdown("y", self.tile_size, range(pixels + 1))
-        x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
-        r_last, r_reload, r_step = countdown("r", block_size, count)
-        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
+        is_more, last_after, single_after = Signal(), Signal(), Signal()
+        block_size, block_last, block_single = Signal(count), Signal(), Signal()
+        # Of the layer: whether a loop has one turn only.
+        single_y, single_x, single_k, single_block = Signal(), Signal(), Signal(), Signal()
+        y_last, y_reload, y_step = countdown("y", self.tile_size, range(pixels + 1), single=single_y)
+        x_last, x_reload, x_step = countdown("x", self.tile_cols, count, single=single_x)
+        r_last, r_reload, r_step = countdown("r", block_size, count, single=block_single)
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count, single=single_k)
         y = Signal(range(pixels))
         width, height = Signal(count), Signal(count)  # from this tile's first column and row to the image's last
         filters_left = Signal(count)
@@ -132,6 +134,11 @@ class RowPositions(wiring.Component):
             is_more.eq(rows_after > self.block_rows),
             size_after.eq(Mux(is_more, self.block_rows, rows_after)),
             last_after.eq(~is_more),
+            single_after.eq(Mux(is_more, single_block, rows_after == 1)),
+            single_y.eq(self.tile_size == 1),
+            single_x.eq(self.tile_cols == 1),
+            single_k.eq(self.output_groups == 1),
+            single_block.eq(self.block_rows == 1),
             single_row.eq(self.tile_rows == 1),
         ]
         next_image_rows, next_height, next_image_last = Signal(count), Signal(count), Signal()
@@ -207,6 +214,7 @@ class RowPositions(wiring.Component):
                 m.d.sync += [
                     block_size.eq(size_after),
                     block_last.eq(last_after),
+                    block_single.eq(single_after),
                     rows_after.eq(rows_after - size_after),
                     enter.eq(1),
                 ]

@@ -247,12 +247,14 @@ class Sequencer(wiring.Component):
 
         # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
         rows_after, size_after = Signal(count), Signal(count)
-        is_more, last_after = Signal(), Signal()
-        block_size, block_last = Signal(count), Signal()
-        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
-        g_last, g_reload, g_step = countdown("g", self.groups, count)
-        r_last, r_reload, r_step = countdown("r", block_size, count)
-        x_last, x_reload, x_step = countdown("x", self.tile_cols, count)
+        is_more, last_after, single_after = Signal(), Signal(), Signal()
+        block_size, block_last, block_single = Signal(count), Signal(), Signal()
+        # Of the layer: whether a loop has one turn only.
+        single_k, single_g, single_x, single_block = Signal(), Signal(), Signal(), Signal()
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count, single=single_k)
+        g_last, g_reload, g_step = countdown("g", self.groups, count, single=single_g)
+        r_last, r_reload, r_step = countdown("r", block_size, count, single=block_single)
+        x_last, x_reload, x_step = countdown("x", self.tile_cols, count, single=single_x)
         p_last, p_reload, p_step = Const(1), [], []
         if fold > 1:
             p_last, p_reload, p_step = countdown("p", fold, range(fold + 1))
@@ -269,6 +271,11 @@ class Sequencer(wiring.Component):
             is_more.eq(rows_after > self.block_rows),
             size_after.eq(Mux(is_more, self.block_rows, rows_after)),
             last_after.eq(~is_more),
+            single_after.eq(Mux(is_more, single_block, rows_after == 1)),
+            single_k.eq(self.output_groups == 1),
+            single_g.eq(self.groups == 1),
+            single_x.eq(self.tile_cols == 1),
+            single_block.eq(self.block_rows == 1),
             single_slot.eq(self.slots == 1),
         ]
         next_slots_left, next_base, next_slot_last = Signal(count), Signal(16), Signal()
@@ -353,6 +360,7 @@ class Sequencer(wiring.Component):
                 m.d.sync += [
                     block_size.eq(size_after),
                     block_last.eq(last_after),
+                    block_single.eq(single_after),
                     rows_after.eq(rows_after - size_after),
                     enter.eq(1),
                 ]

@@ -11,12 +11,12 @@ board = Board(
     platform=ICESugarPlatform,
     config=EngineConfig(
         tile_size=2,
-        fold=2,
+        fold=4,
         datapath="compact",
         line_memory="single",
         weights="host",
         max_products=9 * 16,
-        max_tiles=16,
+        max_tiles=32,
         line_words=16384,
         requantizer="shift",
         dimension_bits=8,
@@ -24,7 +24,7 @@ board = Board(
         descriptor_checks=False,
         family="ice40",
     ),
-    frequency=24,
+    frequency=21,
     # Eight registers of a tile share their enable: where few do, logic in its place lets the part be filled.
     synthesis=SynthesisOptions(flags=("-abc9", "-device", "u", "-dffe_min_ce_use", "6")),
     # The serial port is that of a microcontroller.

@@ -63,7 +63,8 @@ def test_wrong_parts():
 
 
 def test_command():
-    arguments = ["estimate", "iCE40UP5K", "--tile", "2", "--kernel", "1", "--requantizer", "shift", "--line-words", "64"]
+    engine = ["--tile", "2", "--kernel", "1", "--requantizer", "shift", "--line-words", "64"]
+    arguments = ["estimate", "iCE40UP5K", *engine]
     small = ["--max-tiles", "8", "--drain-tiles", "2"]
     plain = CliRunner().invoke(main, [*arguments, *small])
     assert plain.exit_code == 0

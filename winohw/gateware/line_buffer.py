@@ -256,8 +256,8 @@ class LineBuffer(wiring.Component):
         # --- a place is taken when there is a pixel for it and a slot ----------------------------------------------
         there, front = Signal(), Signal(place)
         pop = Signal()
-        enter = self._run_ahead if not self.single_port else self._run
-        enter(m, place, there, front, pop)
+        run = self._run_in_step if self.single_port else self._run_ahead
+        run(m, there, front, pop)
         begins = Signal(init=1)  # so does a layer
         credits, blocked = Signal(self.dimension_bits + 1), Signal(init=1)
         next_begins = Mux(pop, front.begins, begins)
@@ -296,7 +296,7 @@ class LineBuffer(wiring.Component):
         m.d.comb += self.o.valid.eq(valid[-1])
         return m
 
-    def _run(self, m: Module, place: data.Layout, there: Signal, front: data.View, pop: Signal) -> None:
+    def _run_in_step(self, m: Module, there: Signal, front: data.View, pop: Signal) -> None:
         """The loops wait for what is taken."""
         over = self._loops(m, front, pop, ~there)
         with m.If(~there):
@@ -305,8 +305,9 @@ class LineBuffer(wiring.Component):
         with m.Elif(over):
             m.d.sync += there.eq(0)
 
-    def _run_ahead(self, m: Module, place: data.Layout, there: Signal, front: data.View, pop: Signal) -> None:
+    def _run_ahead(self, m: Module, there: Signal, front: data.View, pop: Signal) -> None:
         """The loops run ahead; their places wait in a queue."""
+        place = front.shape()
         m.submodules.queue = queue = SyncFIFOBuffered(width=place.size, depth=_QUEUE)
         m.d.comb += [there.eq(queue.r_rdy), front.eq(queue.r_data), queue.r_en.eq(pop)]
         here, valid = Signal(place), Signal()

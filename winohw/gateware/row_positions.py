@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.blocks import blocks
 from winohw.gateware.countdown import countdown
 from winohw.gateware.head_queue import HeadQueue
 
@@ -112,15 +113,12 @@ class RowPositions(wiring.Component):
         count, pixels, lanes = self.dimension_bits, self.row_pixels, self.output_lanes
         m.submodules.queue = queue = HeadQueue(self.o.payload.shape(), _QUEUE)
 
-        # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
-        rows_after, size_after = Signal(count), Signal(count)
-        is_more, last_after, single_after = Signal(), Signal(), Signal()
-        block_size, block_last, block_single = Signal(count), Signal(), Signal()
+        block = blocks(m, self.total_rows, self.block_rows, count)
         # Of the layer: whether a loop has one turn only.
-        single_y, single_x, single_k, single_block = Signal(), Signal(), Signal(), Signal()
+        single_y, single_x, single_k = Signal(), Signal(), Signal()
         y_last, y_reload, y_step = countdown("y", self.tile_size, range(pixels + 1), single=single_y)
         x_last, x_reload, x_step = countdown("x", self.tile_cols, count, single=single_x)
-        r_last, r_reload, r_step = countdown("r", block_size, count, single=block_single)
+        r_last, r_reload, r_step = countdown("r", block.size, count, single=block.single)
         k_last, k_reload, k_step = countdown("k", self.output_groups, count, single=single_k)
         y = Signal(range(pixels))
         width, height = Signal(count), Signal(count)  # from this tile's first column and row to the image's last
@@ -131,14 +129,9 @@ class RowPositions(wiring.Component):
         first = Signal()
 
         m.d.sync += [
-            is_more.eq(rows_after > self.block_rows),
-            size_after.eq(Mux(is_more, self.block_rows, rows_after)),
-            last_after.eq(~is_more),
-            single_after.eq(Mux(is_more, single_block, rows_after == 1)),
             single_y.eq(self.tile_size == 1),
             single_x.eq(self.tile_cols == 1),
             single_k.eq(self.output_groups == 1),
-            single_block.eq(self.block_rows == 1),
             single_row.eq(self.tile_rows == 1),
         ]
         next_image_rows, next_height, next_image_last = Signal(count), Signal(count), Signal()
@@ -203,7 +196,7 @@ class RowPositions(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(waiting == 0)
                 m.d.sync += [
-                    rows_after.eq(self.total_rows),
+                    *block.reload,
                     block_image_rows.eq(self.tile_rows),
                     block_image_last.eq(single_row),
                     block_height.eq(self.output_height),
@@ -211,13 +204,7 @@ class RowPositions(wiring.Component):
                 with m.If(self.start):
                     m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += [
-                    block_size.eq(size_after),
-                    block_last.eq(last_after),
-                    block_single.eq(single_after),
-                    rows_after.eq(rows_after - size_after),
-                    enter.eq(1),
-                ]
+                m.d.sync += [*block.step, enter.eq(1)]
                 m.next = "ENTER"
             with m.State("ENTER"):
                 m.d.sync += go.eq(room)
@@ -227,7 +214,7 @@ class RowPositions(wiring.Component):
                 with m.If(go & y_last & x_last & r_last & k_last):
                     m.d.sync += go.eq(0)
                     m.next = "BLOCK"
-                    with m.If(block_last):
+                    with m.If(block.last):
                         m.next = "IDLE"
 
         # What follows from the loops' state takes two cycles more.
@@ -241,7 +228,7 @@ class RowPositions(wiring.Component):
             inside.eq(y < height),
             # The tile's last row, or the image's.
             row_last.eq(y_last | (y + 1 == height)),
-            loops_last.eq(x_last & r_last & k_last & block_last),
+            loops_last.eq(x_last & r_last & k_last & block.last),
             tile_columns.eq(Mux(width > self.tile_size, self.tile_size, width)),
             channels.eq(Mux(filters_left > lanes, lanes, filters_left)),
             first_1.eq(first),

@@ -10,6 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
+from winohw.gateware.blocks import blocks
 from winohw.gateware.countdown import countdown
 from winohw.gateware.head_queue import HeadQueue
 
@@ -245,15 +246,12 @@ class Sequencer(wiring.Component):
         """Runs through the loops, ahead of the tokens' issue."""
         count, fold = self.dimension_bits, self.fold
 
-        # Of the next block, three cycles after this one has begun: tile rows from its first one on; its own.
-        rows_after, size_after = Signal(count), Signal(count)
-        is_more, last_after, single_after = Signal(), Signal(), Signal()
-        block_size, block_last, block_single = Signal(count), Signal(), Signal()
+        block = blocks(m, self.total_rows, self.block_rows, count)
         # Of the layer: whether a loop has one turn only.
-        single_k, single_g, single_x, single_block = Signal(), Signal(), Signal(), Signal()
+        single_k, single_g, single_x = Signal(), Signal(), Signal()
         k_last, k_reload, k_step = countdown("k", self.output_groups, count, single=single_k)
         g_last, g_reload, g_step = countdown("g", self.groups, count, single=single_g)
-        r_last, r_reload, r_step = countdown("r", block_size, count, single=block_single)
+        r_last, r_reload, r_step = countdown("r", block.size, count, single=block.single)
         x_last, x_reload, x_step = countdown("x", self.tile_cols, count, single=single_x)
         p_last, p_reload, p_step = Const(1), [], []
         if fold > 1:
@@ -268,14 +266,9 @@ class Sequencer(wiring.Component):
         group_start, patch_start, g_first = Signal(), Signal(), Signal()
 
         m.d.sync += [
-            is_more.eq(rows_after > self.block_rows),
-            size_after.eq(Mux(is_more, self.block_rows, rows_after)),
-            last_after.eq(~is_more),
-            single_after.eq(Mux(is_more, single_block, rows_after == 1)),
             single_k.eq(self.output_groups == 1),
             single_g.eq(self.groups == 1),
             single_x.eq(self.tile_cols == 1),
-            single_block.eq(self.block_rows == 1),
             single_slot.eq(self.slots == 1),
         ]
         next_slots_left, next_base, next_slot_last = Signal(count), Signal(16), Signal()
@@ -349,7 +342,7 @@ class Sequencer(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += is_idle.eq(waiting == 0)
                 m.d.sync += [
-                    rows_after.eq(self.total_rows),
+                    *block.reload,
                     block_slots_left.eq(self.slots),
                     block_base.eq(0),
                     block_slot_last.eq(single_slot),
@@ -357,13 +350,7 @@ class Sequencer(wiring.Component):
                 with m.If(self.start):
                     m.next = "BLOCK"
             with m.State("BLOCK"):
-                m.d.sync += [
-                    block_size.eq(size_after),
-                    block_last.eq(last_after),
-                    block_single.eq(single_after),
-                    rows_after.eq(rows_after - size_after),
-                    enter.eq(1),
-                ]
+                m.d.sync += [*block.step, enter.eq(1)]
                 m.next = "ENTER"
             with m.State("ENTER"):
                 m.d.sync += go.eq(room)
@@ -373,7 +360,7 @@ class Sequencer(wiring.Component):
                 with m.If(go & p_last & x_last & r_last & g_last & k_last):
                     m.d.sync += go.eq(0)
                     m.next = "BLOCK"
-                    with m.If(block_last):
+                    with m.If(block.last):
                         m.next = "IDLE"
 
         # The address takes three terms: two cycles for two additions.
@@ -391,7 +378,7 @@ class Sequencer(wiring.Component):
             early.swap.eq(group_start),
             early.first.eq(g_first),
             early.last.eq(g_last),
-            early.block_rows.eq(block_size),
+            early.block_rows.eq(block.size),
             late.eq(early),
             late.line.eq(partial + last_term),
             early_verdict.swap.eq(group_start),

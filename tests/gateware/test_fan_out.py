@@ -42,7 +42,7 @@ def test_netlist_of_two_levels():
     [
         ((0, 1), "FanOut width must be 1 or more, not 0"),
         ((1, 0), "FanOut copies must be 1 or more, not 0"),
-        ((1, 1, "lut"), "FanOut kind must be 'generic' or 'ecp5', not 'lut'"),
+        ((1, 1, "xilinx"), "FanOut kind must be one of generic, ecp5, ice40, ice40_dual, lut, not 'xilinx'"),
         ((1, 1, "ecp5", 3), "FanOut levels must be 1 or 2, not 3"),
     ],
 )

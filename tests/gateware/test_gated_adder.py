@@ -45,7 +45,7 @@ def test_netlist_equals_model():
     ("arguments", "message"),
     [
         ((0,), "GatedAdder width must be 1 or more, not 0"),
-        ((4, "ice40"), "GatedAdder kind must be 'generic' or 'ecp5', not 'ice40'"),
+        ((4, "lut"), "GatedAdder kind must be 'generic', 'ecp5' or 'ice40', not 'lut'"),
     ],
 )
 def test_bad_parameters(arguments, message):

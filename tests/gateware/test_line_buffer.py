@@ -246,6 +246,7 @@ def test_frees_while_rows_begin():
         nonlocal complete, freed
         for name, value in values.items():
             ctx.set(getattr(dut, name), value)
+        await ctx.tick().repeat(3)
         for cycle in range(600):
             free = freed < 60 and complete > freed and rng.random() < 0.7
             ctx.set(dut.start, cycle == 0)

@@ -61,7 +61,7 @@ def run(parameters, pixel_rate, seed):
     async def bench(ctx):
         for name, value in values.items():
             ctx.set(getattr(dut, name), value)
-        await ctx.tick()
+        await ctx.tick().repeat(3)
         position, complete, offered, held, free = 0, 0, False, 0, 0
         for cycle in range(60_000):
             offered = offered or (position < len(sent) and rng.random() < pixel_rate)

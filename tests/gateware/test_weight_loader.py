@@ -31,6 +31,10 @@ class Watched(wiring.Component):
         return m
 
 
+#: The values of a layer stand for two cycles before it.
+START = [0, 0, 1, 0]
+
+
 def layer(dut, *, total_rows=1, block_rows=1, groups=1, output_groups=1, group_rows=3):
     """Values of a layer, and beats enough for it: the extremes, then random bytes."""
     values = {
@@ -52,7 +56,7 @@ def run(dut, values, beats, stalls=None):
     rows, constants = dut.model(beats, **values)
     result = run_stream(
         Watched(dut),
-        {"i": beats, "start": [1, 0]},
+        {"i": beats, "start": START},
         {"rows": len(rows), "constants": len(constants), "weights_ready": None, "ready": None, "taken": None},
         constants=values,
         stalls=stalls,
@@ -110,10 +114,10 @@ def test_equals_model(case, stalls):
     result = run(dut, values, beats, Stalls(3, i=stalls, rows=stalls, constants=stalls))
     if not stalls and dut.fifo_rows > 2:
         parts = -(-values["total_rows"] // values["block_rows"]) * values["output_groups"]
-        assert result.streams["i"].first == 1
-        assert result.streams["i"].last == len(beats) + parts  # a cycle more for each part
-        assert result.streams["constants"].first == dut.output_lanes * dut.constant_beats + 4
-        assert result.streams["rows"].first == dut.output_lanes * dut.constant_beats + 4
+        assert result.streams["i"].first == 3
+        assert result.streams["i"].last == len(beats) + parts + 2  # a cycle more for each part
+        assert result.streams["constants"].first == dut.output_lanes * dut.constant_beats + 6
+        assert result.streams["rows"].first == dut.output_lanes * dut.constant_beats + 6
         assert result.streams["rows"].last == result.streams["i"].last + 2
 
 
@@ -131,7 +135,7 @@ def test_next_layer():
     rows, constants = dut.model(beats, **values)
     result = run_stream(
         dut,
-        {"i": np.concatenate([beats, beats[::-1]]), "start": [1, *[0] * 200, 1, 0]},
+        {"i": np.concatenate([beats, beats[::-1]]), "start": [*START, *[0] * 200, 1, 0]},
         {"rows": 2 * len(rows), "constants": 2 * len(constants), "weights_ready": None},
         constants=values,
     )
@@ -153,7 +157,7 @@ def test_constants_bytes():
         np.int8,
     ).reshape(3, 4)
     values = {"total_rows": 1, "block_rows": 1, "groups": 1, "output_groups": 1, "group_rows": 1}
-    result = run_stream(dut, {"i": data, "start": [1, 0]}, {"rows": 1, "constants": 1}, constants=values)
+    result = run_stream(dut, {"i": data, "start": START}, {"rows": 1, "constants": 1}, constants=values)
     assert result.outputs["constants"][0, 0].tolist() == (-5, 0x12345678, -7)
     assert constants_layout().size == CONSTANT_BYTES * 8
 

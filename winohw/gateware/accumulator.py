@@ -150,14 +150,13 @@ class Accumulator(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        kind = "ecp5" if self.memory == "ecp5" else "generic"
         total_lanes = self.output_lanes * self.input_tile * self.columns
         # Lanes that share a memory and its control.
-        banks = total_lanes if kind == "ecp5" else 1
+        banks = total_lanes if self.memory == "ecp5" else 1
         lanes = total_lanes // banks
 
-        m.submodules.control = control = FanOut(len(self.control.as_value()), banks, kind, levels=2)
-        m.submodules.store = store = FanOut(1, banks, kind, levels=2)
+        m.submodules.control = control = FanOut(len(self.control.as_value()), banks, self.memory, levels=2)
+        m.submodules.store = store = FanOut(1, banks, self.memory, levels=2)
         last = Signal(self.lead)
         m.d.sync += last.eq(Cat(self.control.last, last))
         m.d.comb += [
@@ -182,7 +181,7 @@ class Accumulator(wiring.Component):
                 memory.write_en.eq(store.o[bank]),
             ]
             for lane in range(lanes):
-                m.submodules[f"adder{bank}_{lane}"] = adder = GatedAdder(self.acc_bits, kind)
+                m.submodules[f"adder{bank}_{lane}"] = adder = GatedAdder(self.acc_bits, self.memory)
                 total = Signal(signed(self.acc_bits), name=f"total{bank}_{lane}", reset_less=True)
                 word = slice(lane * self.acc_bits, (lane + 1) * self.acc_bits)
                 m.d.comb += [

@@ -33,7 +33,7 @@ class CommandProcessor(wiring.Component):
     pixels for LAYER, LAYER_END, WEIGHTS, PIXELS and READ, a page for INFO, `STATUS_FIELDS` for STATUS. Flags: bit 0, a
     layer has begun; bit 1, its status has come, so that all its output has been given.
 
-    Latency: 4 cycles a byte of payload, and an answer's bytes one a cycle. Backpressure: the next request waits for the
+    Latency: 4 cycles a byte of payload, and an answer's bytes one in two cycles. Backpressure: the next request waits for the
     answer to go; nothing here waits for the engine.
 
     Parameters
@@ -118,12 +118,25 @@ class CommandProcessor(wiring.Component):
         m.d.comb += self.address.eq(place)
         m.d.comb += rom_read.addr.eq(rom_base + step)
 
-        # --- what a request needs ------------------------------------------------------------------------------------
+        # --- what a request needs: known in registers when it is decided, for nothing of it changes any more ---------
         kind = self.kind
         is_layer = (kind == Kind.LAYER) | (kind == Kind.LAYER_END)
         is_data = (kind == Kind.WEIGHTS) | (kind == Kind.PIXELS)
-        room = Mux(kind == Kind.WEIGHTS, self.weights_room, self.pixels_room)
-        verdict = Signal(Code)
+        weights_room, pixels_room = Signal(16), Signal(16)
+        has_room = Signal()
+        m.d.sync += [
+            weights_room.eq(self.weights_room),
+            pixels_room.eq(self.pixels_room),
+            has_room.eq(Mux(kind == Kind.WEIGHTS, weights_room, pixels_room) >= self.length),
+        ]
+        verdict, kept_verdict = Signal(Code), Signal(Code)
+        m.d.sync += kept_verdict.eq(verdict)
+        fresh, known, next_sequence = Signal(), Signal(), Signal(16)
+        m.d.sync += [
+            next_sequence.eq(last_sequence + 1),
+            fresh.eq(in_sequence & (self.sequence == next_sequence)),
+            known.eq(in_sequence & (self.sequence == last_sequence)),
+        ]
         running = described & ~finished
         with m.If(~((kind >= Kind.RESET) & (kind <= Kind.STATUS))):
             m.d.comb += verdict.eq(Code.UNKNOWN)
@@ -139,7 +152,7 @@ class CommandProcessor(wiring.Component):
                 m.d.comb += verdict.eq(Code.LENGTH)
             with m.Elif(~running):
                 m.d.comb += verdict.eq(Code.NO_LAYER)
-            with m.Elif(room < self.length):
+            with m.Elif(~has_room):
                 m.d.comb += verdict.eq(Code.NO_ROOM)
         with m.Elif(self.length != (kind == Kind.INFO)):
             m.d.comb += verdict.eq(Code.LENGTH)
@@ -154,21 +167,21 @@ class CommandProcessor(wiring.Component):
             self.sequence,
             Cat(code, Const(0, 8 - len(code))),
             Cat(begun, finished, Const(0, 6)),
-            self.weights_room,
-            self.pixels_room,
+            weights_room,
+            pixels_room,
         )
         from_output = is_layer | is_data | (kind == Kind.READ)
         kept_head = Signal(len(head))
         in_head = place < HEADER + ANSWER_HEAD
-        m.d.comb += self.answer.payload.last.eq(place == count + (HEADER + ANSWER_HEAD - 1))
+        byte = Signal(8)
         with m.If(in_head):
-            m.d.comb += self.answer.payload.byte.eq(kept_head[:8])
+            m.d.comb += byte.eq(kept_head[:8])
         with m.Elif(kind == Kind.INFO):
-            m.d.comb += self.answer.payload.byte.eq(rom_read.data)
+            m.d.comb += byte.eq(rom_read.data)
         with m.Elif(kind == Kind.STATUS):
-            m.d.comb += self.answer.payload.byte.eq(words.word_select((place - (HEADER + ANSWER_HEAD))[:5], 8))
+            m.d.comb += byte.eq(words.word_select((place - (HEADER + ANSWER_HEAD))[:5], 8))
         with m.Else():
-            m.d.comb += self.answer.payload.byte.eq(self.o.payload)
+            m.d.comb += byte.eq(self.o.payload)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -176,23 +189,21 @@ class CommandProcessor(wiring.Component):
                 with m.If(self.valid & self.sender_idle):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                fresh = in_sequence & (self.sequence == (last_sequence + 1)[:16])
-                known = in_sequence & (self.sequence == last_sequence)
                 with m.If(known):
                     m.d.comb += [self.again.eq(1), self.done.eq(1)]
                     m.d.sync += repeated.eq(repeated + 1)
                     m.next = "REPEATED"
                 with m.Elif(fresh | (kind == Kind.RESET)):
-                    m.d.sync += [last_sequence.eq(self.sequence), in_sequence.eq(1), code.eq(verdict)]
+                    m.d.sync += [last_sequence.eq(self.sequence), in_sequence.eq(1), code.eq(kept_verdict)]
                     m.next = "COUNT"
-                    with m.If(verdict == Code.OK):
+                    with m.If(kept_verdict == Code.OK):
                         with m.If(kind == Kind.RESET):
                             m.d.sync += reset_left.eq(RESET_CYCLES - 1)
                             m.next = "RESET"
                         with m.Elif(is_layer | is_data):
                             m.next = "FETCH"
                         with m.Elif(kind == Kind.INFO):
-                            m.next = "PAGE"
+                            m.next = "READ_PAGE"
                 with m.Else():
                     m.d.comb += self.done.eq(1)
                     m.next = "REPEATED"
@@ -205,10 +216,14 @@ class CommandProcessor(wiring.Component):
                     m.d.sync += reset_left.eq(reset_left - 1)
                 with m.Elif(~self.reset):
                     m.next = "COUNT"
+            with m.State("READ_PAGE"):
+                m.d.sync += word.eq(self.byte)
+                m.next = "PAGE"
             with m.State("PAGE"):
-                with m.If(self.byte >= pages):
+                page_wanted = word[:8]
+                with m.If(page_wanted >= pages):
                     m.d.sync += code.eq(Code.RANGE)
-                with m.Switch(self.byte):
+                with m.Switch(page_wanted):
                     for page in range(pages):
                         with m.Case(page):
                             m.d.sync += rom_base.eq(page * PAGE)
@@ -260,11 +275,20 @@ class CommandProcessor(wiring.Component):
             with m.State("HEAD"):
                 m.d.sync += [kept_head.eq(head), told.eq(finished)]
                 m.d.sync += [counted["damaged"].eq(damaged), counted["repeated"].eq(repeated)]
-                m.next = "ANSWER"
-            with m.State("ANSWER"):
+                m.next = "PICK"
+            with m.State("PICK"):
+                # Bytes come out of memories: they are kept before anybody makes something of them.
                 m.d.comb += answering.eq(1)
-                m.d.comb += self.answer.valid.eq(in_head | ~from_output | self.o.valid)
-                with m.If(self.answer.valid & self.answer.ready):
+                m.d.sync += [
+                    self.answer.payload.byte.eq(byte),
+                    self.answer.payload.last.eq(place == count + (HEADER + ANSWER_HEAD - 1)),
+                ]
+                with m.If(in_head | ~from_output | self.o.valid):
+                    m.next = "ANSWER"
+            with m.State("ANSWER"):
+                m.d.comb += [answering.eq(1), self.answer.valid.eq(1)]
+                with m.If(self.answer.ready):
+                    m.next = "PICK"
                     m.d.sync += [place.eq(place + 1), kept_head.eq(kept_head >> 8)]
                     with m.If(~in_head):
                         m.d.sync += rom_base.eq(rom_base + 1)

@@ -9,7 +9,8 @@ from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
-from amaranth import Array, Cat, Module, Mux, Signal, Value, unsigned
+from amaranth import Array, Cat, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -231,6 +232,7 @@ def _product_checks(job: Any, limits: DescriptorLimits, *, tile: Any, step: Any,
     `job` has the fields, and what `_derived` gives.
     """
     return [
+        (job.input_groups, job.phases, 0, "eq", job.groups, LayerError.GEOMETRY),
         (job.tile_rows, job.images, 0, "eq", job.total_rows, LayerError.GEOMETRY),
         (job.tile_cols, limits.fold, 0, "eq", job.group_pitch, LayerError.GEOMETRY),
         (job.group_pitch, job.groups, 0, "eq", job.slot_pitch, LayerError.LINE_BUFFER),
@@ -258,6 +260,8 @@ def _derived(job: Any, doubled: Any, choose: Callable[[Any, Any, Any], Any]) -> 
     second.
     """
     return {
+        # That an image has, each with its own channels.
+        "phases": choose(job.mode == InputMode.POLYPHASE, 4, 1),
         "last_tile_row": job.tile_rows - 1,
         "last_tile_col": job.tile_cols - 1,
         "last_output_group": job.output_groups - 1,
@@ -307,8 +311,6 @@ def _check_fields(job: SimpleNamespace, limits: DescriptorLimits) -> LayerError:
         return LayerError.FIELD_RANGE
     if not limits.related:
         return LayerError.OK
-    if job.groups != job.input_groups * (4 if job.mode == InputMode.POLYPHASE else 1):
-        return LayerError.GEOMETRY
     derived = _derived(job, doubled, lambda condition, first, second: first if condition else second)
     checks = _product_checks(
         SimpleNamespace(**vars(job), **derived),
@@ -418,7 +420,7 @@ class DescriptorReader(wiring.Component):
         words = descriptor_words(limits)
         job = self.job
         index, is_final = Signal(range(words + 1)), Signal()  # of the word; 0 is the header
-        here = Signal(field_words + 2)  # which fields, or the table: one hot
+        here = Signal(2)  # fields, or an entry of the table
         collect = Signal()
         code = Signal(8)
 
@@ -432,7 +434,7 @@ class DescriptorReader(wiring.Component):
         m.d.sync += [
             settling.eq(Mux(take, 0, Cat(waiting, settling))),
             is_final.eq(index == words),
-            here.eq(Cat(*(index == number for number in range(field_words + 1)), index > field_words)),
+            here.eq(Cat(index <= field_words, index > field_words)),
         ]
         with m.If(~waiting):
             m.d.sync += [word.eq(self.i.p.word), last.eq(self.i.p.last), waiting.eq(self.i.valid)]
@@ -442,6 +444,8 @@ class DescriptorReader(wiring.Component):
         # --- every word is kept, and checked by itself ---------------------------------------------------------------
         pairs = [fields[2 * number :][:2] for number in range(field_words)]
         halves = [word[16 * half :][:16] for half in range(2)]
+        is_empty = Signal(2)
+        m.d.sync += is_empty.eq(Cat(~half.any() for half in halves))
         # Whether a half is a field of some kind; then, of the fields that this word has.
         kinds = {(half, _kind(name, limits)) for pair in pairs for half, name in enumerate(pair)}
         is_kind = {key: Signal(name="half{}_is_{}".format(*key)) for key in sorted(kinds, key=str)}
@@ -451,7 +455,7 @@ class DescriptorReader(wiring.Component):
             header_halves.eq(Cat(halves[0] == words, halves[1] == DESCRIPTOR_MAGIC)),
             is_header.eq(header_halves.all()),
         ]
-        fits_now = Signal(init=1)
+        fits_now, positive_now = Signal(init=1), Signal(init=1)
         entries = [word[8 * number :][:8] for number in range(4)]
         with m.Switch(index):
             for number, pair in enumerate(pairs):
@@ -459,55 +463,67 @@ class DescriptorReader(wiring.Component):
                     m.d.comb += fits_now.eq(
                         Cat(is_kind[half, _kind(name, limits)] for half, name in enumerate(pair)).all()
                     )
+                    m.d.comb += positive_now.eq(
+                        ~Cat(is_empty[half] for half, name in enumerate(pair) if name in _POSITIVE_FIELDS).any()
+                    )
             if limits.shift_taps:
                 most = (*limits.max_shifts, 0)
                 shifts_fit = Signal(len(most))
                 m.d.sync += shifts_fit.eq(Cat(a <= b for a, b in zip(entries, most, strict=True)))
                 with m.Default():
                     m.d.comb += fits_now.eq(shifts_fit.all())
-        m.d.sync += fits.eq(fits_now)
+        is_positive, positive = Signal(), Signal()  # this word; all so far
+        m.d.sync += [fits.eq(fits_now), is_positive.eq(positive_now)]
+        with m.If(take):
+            m.d.sync += positive.eq(~collect | (positive & is_positive))
         # The word stands for one cycle more than it is waiting.
         keep = Signal(len(here))
         m.d.sync += keep.eq(Mux(collect, here, 0))
-        for number, pair in enumerate(pairs):
-            with m.If(keep[number + 1]):
-                m.d.sync += [
-                    job[name].eq(value) for name, value in zip(pair, halves, strict=True) if name != "reserved"
-                ]
+        # All move along chains: no word has to reach every place, and there is no decoder in front of them.
+        places = [
+            [Signal(bits, name=f"place{number}_{half}") for half, bits in enumerate(widths)]
+            for number, widths in enumerate(_chain_bits(pairs, limits))
+        ]
+        with m.If(keep[0]):
+            for place, following in zip(places, [*places[1:], halves], strict=True):
+                m.d.sync += [register.eq(value) for register, value in zip(place, following, strict=True)]
+        for pair, place in zip(pairs, places, strict=True):
+            m.d.comb += [job[name].eq(value) for name, value in zip(pair, place, strict=True) if name != "reserved"]
         if limits.shift_taps:
-            with m.If(keep[-1]):
-                # The table moves along a chain: no address decoder in front of it.
+            with m.If(keep[1]):
                 tap = Cat(entry[:5] for entry in entries[:3])
                 m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
 
         # --- what follows from the fields ----------------------------------------------------------------------------
         n = limits.input_tile
+        # A register for each thing that a field may be, before anything is chosen by it.
         step, tile, ahead = Signal(range(n + 1)), Signal(range(n + 1)), Signal(range(n + 1))
         most_groups = Signal(limits.dimension_bits)
-        supported, phased = Signal(), Signal()
-        m.d.sync += [phased.eq(job.mode != InputMode.DENSE), supported.eq(0)]
+        supported, known_mode, phased = Signal(), Signal(), Signal()
+        m.d.sync += [
+            known_mode.eq(job.mode <= InputMode.SUBSAMPLE),
+            phased.eq(job.mode != InputMode.DENSE),
+            *(register.eq(0) for register in (supported, tile, step, ahead, most_groups)),
+        ]
+        rows_before_last = Signal(limits.dimension_bits)
+        m.d.sync += rows_before_last.eq(job.tile_rows - 1)
         for kernel, groups in zip(limits.kernels, limits.max_groups, strict=True):
             for stride in (1, 2):
                 distance = limits.step(kernel, stride)
                 begun = rows_ahead(n, distance)
-                with m.If((job.kernel == kernel) & (job.stride == stride)):
+                is_chosen, is_more = (Signal(name=f"is_{name}_{kernel}_{stride}") for name in ("chosen", "more"))
+                m.d.sync += [
+                    is_chosen.eq((job.kernel == kernel) & (job.stride == stride)),
+                    is_more.eq(job.tile_rows > begun),
+                ]
+                with m.If(is_chosen):
                     m.d.sync += [
-                        supported.eq(
-                            (job.mode <= InputMode.SUBSAMPLE) & (phased == (stride == 2 and not limits.direct))
-                        ),
+                        supported.eq(known_mode & (phased == (stride == 2 and not limits.direct))),
                         tile.eq(n + 1 - kernel),
                         step.eq(distance),
-                        ahead.eq(Mux(job.tile_rows > begun, begun, job.tile_rows - 1)),
+                        ahead.eq(Mux(is_more, begun, rows_before_last)),
                         most_groups.eq(min(groups, 2**limits.dimension_bits - 1)),
                     ]
-        each_positive, positive, groups_agree = Signal(len(_POSITIVE_FIELDS)), Signal(), Signal()
-        all_groups = Signal(limits.dimension_bits + 2)
-        m.d.sync += [
-            each_positive.eq(Cat(job[name].any() for name in _POSITIVE_FIELDS)),
-            positive.eq(each_positive.all()),
-            all_groups.eq(Mux(job.mode == InputMode.POLYPHASE, job.input_groups << 2, job.input_groups)),
-            groups_agree.eq(job.groups == all_groups),
-        ]
         if limits.related:
             compare = self._comparison(
                 m, code, phased=phased, tile=tile, step=step, ahead=ahead, most_groups=most_groups
@@ -568,10 +584,6 @@ class DescriptorReader(wiring.Component):
                 with m.Elif(~positive):
                     m.d.sync += code.eq(LayerError.FIELD_RANGE)
                     m.next = "REFUSE"
-                if limits.related:
-                    with m.Elif(~groups_agree):
-                        m.d.sync += code.eq(LayerError.GEOMETRY)
-                        m.next = "REFUSE"
             if limits.related:
                 compare()
             with m.State("OFFER"):
@@ -586,8 +598,14 @@ class DescriptorReader(wiring.Component):
         """Makes one product of two fields after another, and compares it with a third; gives the states for it."""
         limits, job = self.limits, self.job
         fields = {name: job[name] for name in self.job_layout.members}
+
+        def choose(condition: Value, first: ValueLike, second: ValueLike) -> Value:
+            flag = Signal(name="condition")
+            m.d.sync += flag.eq(condition)
+            return Mux(flag, first, second)
+
         derived = {}
-        for name, value in _derived(SimpleNamespace(**fields), phased, Mux).items():
+        for name, value in _derived(SimpleNamespace(**fields), phased, choose).items():
             bits = limits.dimension_bits if name.startswith("last") else len(value)
             derived[name] = Signal(bits, name=name)
             m.d.sync += derived[name].eq(value)
@@ -602,11 +620,13 @@ class DescriptorReader(wiring.Component):
         relations = ("eq", "le", "ge", "lt")
         relation = Signal(range(len(relations)))
         check_code = Signal(8)
+        difference = Signal(signed(1 + max(len(product), len(bound))))
         less, equal, holds, is_done = Signal(), Signal(), Signal(), Signal()
         loading = Signal()
         m.d.sync += [
-            less.eq(product < bound),
-            equal.eq(product == bound),
+            difference.eq(product - bound),
+            less.eq(difference < 0),
+            equal.eq(difference == 0),
             is_done.eq((multiplier == 0) & ~loading),
             loading.eq(0),
         ]
@@ -662,6 +682,16 @@ class DescriptorReader(wiring.Component):
                     m.next = "OFFER"
 
         return states
+
+
+def _chain_bits(pairs: Sequence[Sequence[str]], limits: DescriptorLimits) -> list[list[int]]:
+    """Bits of each half of a word at each place of the chain: a word passes the places of those after it."""
+    most = [0, 0]
+    bits = []
+    for pair in pairs:
+        most = [max(least, _field_bits(name, limits)) for least, name in zip(most, pair, strict=True)]
+        bits.append(most)
+    return bits
 
 
 def _kind(name: str, limits: DescriptorLimits) -> int | str:

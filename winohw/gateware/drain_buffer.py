@@ -188,11 +188,10 @@ class DrainBuffer(wiring.Component):
         ]
 
         # --- memories and chains -------------------------------------------------------------------------------------
-        kind = "ecp5" if self.memory == "ecp5" else "generic"
         rows = self.output_lanes * self.input_tile
-        banks = rows if kind == "ecp5" else 1
-        m.submodules.write = write = FanOut(1, banks * stages, kind, _CONTROL)
-        m.submodules.read = read = FanOut(1, banks, kind, _CONTROL)
+        banks = rows if self.memory == "ecp5" else 1
+        m.submodules.write = write = FanOut(1, banks * stages, self.memory, _CONTROL)
+        m.submodules.read = read = FanOut(1, banks, self.memory, _CONTROL)
         m.d.comb += [write.i.eq(self.coming), read.i.eq(chunk_started)]
         sums = [row for lane in self.i for row in lane]
         outputs = [row for lane in self.o.payload for row in lane]

@@ -11,6 +11,7 @@ from winohw.gateware.compact_engine import elaborate_compact
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.descriptor import DescriptorReader, LayerError, status_layout
 from winohw.gateware.drain_buffer import DrainBuffer
+from winohw.gateware.fan_out import FanOut
 from winohw.gateware.input_transform import InputTransform
 from winohw.gateware.line_buffer import LineBuffer
 from winohw.gateware.mac_array import MacArray
@@ -172,11 +173,26 @@ class Engine(wiring.Component):
         # --- the layer's values go to whoever needs them -------------------------------------------------------------
         job = descriptor.job
         start = Signal()
-        for component in (line_buffer, sequencer, weight_loader, weight_pacer, serializer):
-            m.d.comb += component.start.eq(start)
-            for name in job.shape().members:
-                if name in component.signature.members:
-                    m.d.comb += getattr(component, name).eq(job[name])
+        # Each has them in registers of its own, near to where it compares them.
+        for name, component in (
+            ("line_buffer", line_buffer),
+            ("sequencer", sequencer),
+            ("weight_loader", weight_loader),
+            ("weight_pacer", weight_pacer),
+            ("serializer", serializer),
+            ("requantizer", requantizer),
+        ):
+            if "start" in component.signature.members:
+                m.d.comb += component.start.eq(start)
+            inputs = {
+                field: getattr(component, field)
+                for field in job.shape().members
+                if field in component.signature.members
+            }
+            fields = Cat(job[field][: len(inputs[field])] for field in inputs)
+            if inputs:
+                m.submodules[f"{name}_fields"] = copy = FanOut(len(fields), 1, config.family)
+                m.d.comb += [copy.i.eq(fields), Cat(inputs.values()).eq(copy.o[0])]
         tile_size, interval, rows = Signal(range(n + 1)), Signal(16), Signal(range(most_rows + 1))
         for kernel in config.kernels:
             with m.If(job.kernel == kernel):
@@ -192,9 +208,6 @@ class Engine(wiring.Component):
             weight_pacer.group_rows.eq(rows),
             serializer.tile_size.eq(tile_size),
             output_transform.kernel.eq(job.kernel),
-            requantizer.output_zero_point.eq(job.output_zero_point.as_signed()),
-            requantizer.act_min.eq(job.act_min.as_signed()),
-            requantizer.act_max.eq(job.act_max.as_signed()),
         ]
         if config.weights == "chip":
             m.d.comb += weight_transform.kernel.eq(job.kernel)
@@ -279,12 +292,15 @@ class Engine(wiring.Component):
         # --- one layer after another ---------------------------------------------------------------------------------
         status = self.status.payload
         counters = {name: Signal(name=name) for name in ("busy", "wait_pixels", "wait_weights", "wait_drain")}
-        m.d.sync += [active.eq(getattr(sequencer, name)) for name, active in counters.items()]
+        # Two registers: the first one may be one of the sequencer's own, and shall not be drawn to the counters.
+        for name, active in counters.items():
+            near = Signal(name=f"{name}_near")
+            m.d.sync += [near.eq(getattr(sequencer, name)), active.eq(near)]
         complete, finished = Signal(), Signal()
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
             m.d.sync += complete.eq(1)
         m.d.sync += finished.eq(complete & serializer.idle & sequencer.idle & line_buffer.idle)
-        settled = Signal(4)  # what is derived from the descriptor stands
+        settled = Signal(6)  # what is derived from the descriptor stands
         m.d.sync += [settled.eq(Mux(descriptor.valid, Cat(1, settled), 0)), start.eq(0)]
         with m.FSM():
             with m.State("IDLE"):

@@ -6,12 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["FanOut"]
 
+#: Kinds of memories and multipliers. Only registers of ``ecp5`` stay apart.
+_KINDS = ("generic", "ecp5", "ice40", "ice40_dual", "lut")
+
 
 class FanOut(wiring.Component):
     """Registers ``i`` once a copy, so that no net has to reach all of a wide datapath: ``o[k] = i`` some cycles later.
 
     Yosys merges equal registers into one. Those of kind ``ecp5`` are instances of TRELLIS_FF, which it leaves alone;
-    ``generic`` ones are merged. There is no reset: copies follow ``i`` also then. With two levels, a few registers feed
+    all others are merged. There is no reset: copies follow ``i`` also then. With two levels, a few registers feed
     the copies of a part of the datapath each.
 
     Latency: ``latency``.
@@ -23,7 +26,8 @@ class FanOut(wiring.Component):
     copies : int
         Copies, 1 or more.
     kind : str
-        ``"generic"`` or ``"ecp5"``.
+        Of the memories or multipliers that are fed: ``"generic"``, ``"ecp5"``, ``"ice40"``, ``"ice40_dual"`` or
+        ``"lut"``.
     levels : int
         1 or 2.
 
@@ -48,8 +52,8 @@ class FanOut(wiring.Component):
             raise ValueError(f"FanOut width must be 1 or more, not {width!r}")
         if copies < 1:
             raise ValueError(f"FanOut copies must be 1 or more, not {copies!r}")
-        if kind not in ("generic", "ecp5"):
-            raise ValueError(f"FanOut kind must be 'generic' or 'ecp5', not {kind!r}")
+        if kind not in _KINDS:
+            raise ValueError(f"FanOut kind must be one of {', '.join(_KINDS)}, not {kind!r}")
         if levels not in (1, 2):
             raise ValueError(f"FanOut levels must be 1 or 2, not {levels!r}")
         self.levels = self.latency = levels
@@ -71,7 +75,7 @@ class FanOut(wiring.Component):
 
     def _register(self, m: Module, name: str, sources: list[Value], copies: list[Value]) -> None:
         """Each copy is its source a cycle later."""
-        if self.kind == "generic":
+        if self.kind != "ecp5":
             held: dict[int, Signal] = {}
             for source, copy in zip(sources, copies, strict=True):
                 if id(source) not in held:

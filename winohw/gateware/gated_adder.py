@@ -23,7 +23,7 @@ class GatedAdder(wiring.Component):
     width : int
         Bits, 1 or more.
     kind : str
-        ``"generic"`` or ``"ecp5"``.
+        ``"generic"``, ``"ecp5"`` or ``"ice40"``.
 
     Members
     -------
@@ -40,8 +40,8 @@ class GatedAdder(wiring.Component):
     def __init__(self, width: int, kind: str = "generic"):
         if width < 1:
             raise ValueError(f"GatedAdder width must be 1 or more, not {width!r}")
-        if kind not in ("generic", "ecp5"):
-            raise ValueError(f"GatedAdder kind must be 'generic' or 'ecp5', not {kind!r}")
+        if kind not in ("generic", "ecp5", "ice40"):
+            raise ValueError(f"GatedAdder kind must be 'generic', 'ecp5' or 'ice40', not {kind!r}")
         self.width = width
         self.kind = kind
         super().__init__({"a": In(width), "b": In(width), "alone": In(1), "o": Out(width)})
@@ -52,7 +52,7 @@ class GatedAdder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if self.kind == "generic":
+        if self.kind != "ecp5":
             m.d.comb += self.o.eq(self.a + Mux(self.alone, 0, self.b))
             return m
         a, b = Cat(self.a, Const(0, 1)), Cat(self.b, Const(0, 1))

@@ -138,13 +138,12 @@ class InputTransform(wiring.Component):
     def of(cls, config: EngineConfig) -> InputTransform:
         """The input transform of one lane of an engine."""
         narrowing = config.profile.input if config.quantized else None
-        kind = "ecp5" if config.family == "ecp5" else "generic"
         return cls(
             config.winograd(),
             fold=config.fold,
             narrowing=narrowing,
             max_shift=config.max_shifts[0],
-            kind=kind,
+            kind=config.family,
             relay=config.datapath == "wide",
         )
 

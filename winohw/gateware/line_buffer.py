@@ -10,13 +10,13 @@ import numpy as np
 from amaranth import Cat, Module, Mux, Signal, Value, signed
 from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from winohw.gateware.countdown import countdown
 from winohw.gateware.descriptor import InputMode
 from winohw.gateware.fan_out import FanOut
+from winohw.gateware.head_queue import HeadQueue
 from winohw.gateware.memory import Memory
 from winohw.gateware.single_port_memory import SinglePortMemory
 
@@ -87,7 +87,8 @@ class LineBuffer(wiring.Component):
     i : In(stream.Signature(ArrayLayout(signed(8), lanes)))
         Pixel groups, in the order image, row, column, group of channels.
     start : In(1)
-        Begins a layer whose values have stood at the inputs below for a cycle of `idle`, and stand until the next one.
+        Begins a layer whose values have stood at the inputs below for three cycles of `idle`, and stand until the next
+        one.
     mode, images, height, width, pad_top, pad_left, input_groups, tile_rows, tile_cols, slots, group_pitch, slot_pitch,
     grid_height, grid_width, pad_value
         Fields of the layer descriptor; `DescriptorReader` says what they must fulfil.
@@ -308,8 +309,8 @@ class LineBuffer(wiring.Component):
     def _run_ahead(self, m: Module, there: Signal, front: data.View, pop: Signal) -> None:
         """The loops run ahead; their places wait in a queue."""
         place = front.shape()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=place.size, depth=_QUEUE)
-        m.d.comb += [there.eq(queue.r_rdy), front.eq(queue.r_data), queue.r_en.eq(pop)]
+        m.submodules.queue = queue = HeadQueue(place, _QUEUE)
+        m.d.comb += [there.eq(queue.filled), front.eq(queue.head), queue.pop.eq(pop)]
         here, valid = Signal(place), Signal()
         go, running = Signal(), Signal()
         over = self._loops(m, here, go, ~running)
@@ -329,7 +330,7 @@ class LineBuffer(wiring.Component):
 
         token = Signal(place, reset_less=True)
         m.d.sync += [valid.eq(enter), token.eq(here)]
-        m.d.comb += [queue.w_en.eq(valid), queue.w_data.eq(token)]
+        m.d.comb += [queue.i.valid.eq(valid), queue.i.payload.eq(token)]
 
     def _loops(self, m: Module, place: data.View, go: Value, rest: Value) -> Value:
         """Where the writer stands; `go`: it goes on; `rest`: it stands before the first place of a layer.
@@ -530,11 +531,13 @@ class LineBuffer(wiring.Component):
         inside, left, last = (Signal(name=f"{name}_inside"), Signal(width, name=f"{name}_edge_left"), Signal())
         # Of the layer: the first edge, and whether it comes with the first step; the same for the second one.
         at_once, first, first_last, size_last = Signal(), Signal(width), Signal(), Signal()
+        before_last = Signal()
         m.d.sync += [
             at_once.eq(before == 0),
-            first.eq(Mux(before == 0, size, before)),
-            first_last.eq(Mux(before == 0, size == 1, before == 1)),
+            before_last.eq(before == 1),
             size_last.eq(size == 1),
+            first.eq(Mux(at_once, size, before)),
+            first_last.eq(Mux(at_once, size_last, before_last)),
         ]
         reload = [inside.eq(at_once), left.eq(first), last.eq(first_last)]
         # Behind the image no edge follows.
@@ -592,11 +595,10 @@ class LineBuffer(wiring.Component):
                 head.bases[k].eq(self._of_step(lambda step, columns=columns: base[columns.start // step])),
             ]
 
-        copies = "ecp5" if self.memory == "ecp5" else "generic"
         # No net reaches all banks: a few of them have registers of their own, for both ports.
         near = max(1, _NEIGHBOURS // len(self.column_groups[0]))
         shares = -(-len(self.column_groups) // near)  # of a bank row
-        control = FanOut(1 + len(self.read.payload), rows * shares, copies, _CONTROL)
+        control = FanOut(1 + len(self.read.payload), rows * shares, self.memory, _CONTROL)
         m.submodules.control = control
         m.d.comb += control.i.eq(Cat(self.read.valid, self.read.payload))
 
@@ -624,7 +626,7 @@ class LineBuffer(wiring.Component):
                 address = Signal(bits, name=f"address{a}_{k}", reset_less=True)
                 m.d.sync += address.eq(current.words[k] + here)
                 groups = [group for group in self.column_groups if group.start in columns]
-                write = FanOut(bits + 8 * self.lanes, -(-len(groups) // near), copies)
+                write = FanOut(bits + 8 * self.lanes, -(-len(groups) // near), self.memory)
                 m.submodules[f"write_{a}_{columns.start}"] = write
                 m.d.comb += write.i.eq(Cat(address, written))
                 for number, group in enumerate(groups):

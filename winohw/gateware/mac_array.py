@@ -207,9 +207,8 @@ class MacArray(wiring.Component):
     def _front(self, m: Module) -> tuple[list[Value], list[Value], list[Value], data.View]:
         """Copies of the control signals (valid, swap and load), and v that goes with valid and swap."""
         copies = -(-self.input_tile // 2) * self.columns
-        kind = "ecp5" if self.kind == "ecp5" else "generic"
-        m.submodules.control = control = FanOut(2, copies, kind, 1 + self.relay)
-        m.submodules.load = load = FanOut(1, copies, kind)
+        m.submodules.control = control = FanOut(2, copies, self.kind, 1 + self.relay)
+        m.submodules.load = load = FanOut(1, copies, self.kind)
         m.d.comb += [
             control.i.eq(Cat(self.i.valid, self.i.valid & self.i.payload.swap)),
             load.i.eq(self.u_coming),

@@ -172,7 +172,7 @@ class OutputTransform(wiring.Component):
             columns=config.output_columns,
             lead=lead,
             queue_depth=_LUT_RAM_DEPTH if config.output_columns == 1 else None,
-            kind="ecp5" if config.family == "ecp5" else "generic",
+            kind=config.family,
         )
 
     def model(self, x: ArrayLike, kernel: int | None = None, shift: ArrayLike | None = None) -> NDArray[np.int64]:

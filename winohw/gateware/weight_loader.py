@@ -62,7 +62,7 @@ class WeightLoader(wiring.Component):
     -------
     i : In(stream.Signature(ArrayLayout(signed(8), beat_bytes)))
     start : In(1)
-        Begins a layer whose values stand at the inputs below until its last beat.
+        Begins a layer whose values have stood at the inputs below for two cycles, and stand until its last beat.
     total_rows, block_rows, groups, output_groups : In(dimension_bits)
         Fields of the layer descriptor.
     group_rows : In(range(fifo_rows + 1))
@@ -169,9 +169,16 @@ class WeightLoader(wiring.Component):
         rows_left, block_last = Signal(count), Signal()
         beats = self.output_lanes * self.constant_beats
         beat_last, beat_reload, beat_step = countdown("beat", beats, range(beats + 1))
-        row_last, row_reload, row_step = countdown("row", self.group_rows, range(self.fifo_rows + 1))
-        g_last, g_reload, g_step = countdown("g", self.groups, count)
-        k_last, k_reload, k_step = countdown("k", self.output_groups, count)
+        # Of the layer: whether a loop has one turn only.
+        single_row, single_g, single_k = Signal(), Signal(), Signal()
+        m.d.sync += [
+            single_row.eq(self.group_rows == 1),
+            single_g.eq(self.groups == 1),
+            single_k.eq(self.output_groups == 1),
+        ]
+        row_last, row_reload, row_step = countdown("row", self.group_rows, range(self.fifo_rows + 1), single=single_row)
+        g_last, g_reload, g_step = countdown("g", self.groups, count, single=single_g)
+        k_last, k_reload, k_step = countdown("k", self.output_groups, count, single=single_k)
         collected = Signal(self.output_lanes * channel_bits, reset_less=True)
         for lane in range(self.output_lanes):
             channel = collected[lane * channel_bits :][: 8 * CONSTANT_BYTES]

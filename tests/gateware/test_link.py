@@ -136,7 +136,7 @@ def test_sender_sends_and_repeats(stalls):
     beats = {"byte": np.concatenate([p[0] for p in parts]), "last": np.concatenate([p[1] for p in parts]).astype(int)}
     result = run_stream(Sender(), {"i": beats}, {"o": len(line)}, stalls=stalls)
     assert result.outputs["o"].astype(np.uint8).tobytes() == line
-    assert stalls or result.streams["o"].first == 2 * (len(parts[0][0]) - 1) + 7
+    assert stalls or result.streams["o"].first == len(parts[0][0]) - 1 + 6
 
 
 def test_nothing_to_repeat_before_the_first_frame():

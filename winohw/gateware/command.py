@@ -33,8 +33,8 @@ class CommandProcessor(wiring.Component):
     pixels for LAYER, LAYER_END, WEIGHTS, PIXELS and READ, a page for INFO, `STATUS_FIELDS` for STATUS. Flags: bit 0, a
     layer has begun; bit 1, its status has come, so that all its output has been given.
 
-    Latency: 4 cycles a byte of payload, and an answer's bytes one in two cycles. Backpressure: the next request waits for the
-    answer to go; nothing here waits for the engine.
+    Latency: 4 cycles a byte of payload, and an answer's bytes one in two cycles. Backpressure: the next request waits
+    for the answer to go; nothing here waits for the engine.
 
     Parameters
     ----------

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from collections.abc import Callable
+
+from amaranth import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -193,14 +195,9 @@ class Engine(wiring.Component):
             if inputs:
                 m.submodules[f"{name}_fields"] = copy = FanOut(len(fields), 1, config.family)
                 m.d.comb += [copy.i.eq(fields), Cat(inputs.values()).eq(copy.o[0])]
-        tile_size, interval, rows = Signal(range(n + 1)), Signal(16), Signal(range(most_rows + 1))
-        for kernel in config.kernels:
-            with m.If(job.kernel == kernel):
-                m.d.sync += [
-                    tile_size.eq(n + 1 - kernel),
-                    interval.eq(config.group_interval(kernel) + late[kernel]),
-                    rows.eq(config.group_rows(kernel)),
-                ]
+        tile_size = self._of_kernel(m, job.kernel, lambda kernel: n + 1 - kernel)
+        rows = self._of_kernel(m, job.kernel, config.group_rows)
+        interval = self._of_kernel(m, job.kernel, lambda kernel: config.group_interval(kernel) + late[kernel])
         m.d.comb += [
             line_buffer.step.eq(job.stride if config.direct else tile_size),
             sequencer.group_interval.eq(interval),
@@ -341,8 +338,19 @@ class Engine(wiring.Component):
             m.d.sync += self.output_transform.valid.eq(output_transform.pop)
         return m
 
+    def _of_kernel(self, m: Module, kernel: Value, function: Callable[[int], int]) -> Value:
+        """What follows from the layer's kernel size."""
+        values = {size: function(size) for size in self.config.kernels}
+        if len(values) == 1:
+            return Const(*values.values())
+        value = Signal(range(max(values.values()) + 1))
+        for size, result in values.items():
+            with m.If(kernel == size):
+                m.d.sync += value.eq(result)
+        return value
+
     @staticmethod
-    def _delay(m: Module, value, cycles: int, name: str):
+    def _delay(m: Module, value: Value, cycles: int, name: str) -> Value:
         for step in range(cycles):
             later = Signal(len(value), name=f"{name}_{step}", reset_less=step > 0)
             m.d.sync += later.eq(value)

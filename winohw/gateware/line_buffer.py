@@ -531,19 +531,22 @@ class LineBuffer(wiring.Component):
         inside, left, last = (Signal(name=f"{name}_inside"), Signal(width, name=f"{name}_edge_left"), Signal())
         # Of the layer: the first edge, and whether it comes with the first step; the same for the second one.
         at_once, first, first_last, size_last = Signal(), Signal(width), Signal(), Signal()
-        before_last = Signal()
+        before_last, first_second = Signal(), Signal(width)
         m.d.sync += [
             at_once.eq(before == 0),
             before_last.eq(before == 1),
             size_last.eq(size == 1),
             first.eq(Mux(at_once, size, before)),
             first_last.eq(Mux(at_once, size_last, before_last)),
+            first_second.eq(Mux(at_once, 0, size)),
         ]
-        reload = [inside.eq(at_once), left.eq(first), last.eq(first_last)]
-        # Behind the image no edge follows.
+        # After the coming edge. Behind the image no edge follows; so it does not matter that this is a cycle late.
+        second = Signal(width, name=f"{name}_second")
+        m.d.sync += second.eq(Mux(inside, 0, size))
+        reload = [inside.eq(at_once), left.eq(first), last.eq(first_last), second.eq(first_second)]
         step = [
             inside.eq(inside ^ last),
-            left.eq(Mux(last, Mux(inside, 0, size), left - 1)),
+            left.eq(Mux(last, second, left - 1)),
             last.eq(Mux(last, ~inside & size_last, left == 2)),
         ]
         return inside, reload, step

@@ -103,7 +103,7 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Codes a frame, sends it, and keeps it to be sent again.
 
-    Latency: 7 cycles from the last byte in to the first one out. Throughput: a byte in each 2 cycles, a byte out each 2
+    Latency: 6 cycles from the last byte in to the first one out. Throughput: a byte in each cycle, a byte out each 2
     cycles. Backpressure: `i.ready` is low while a frame is sent; `o` may stall for ever.
 
     Members
@@ -133,11 +133,9 @@ class FrameSender(wiring.Component):
         byte, emit, close = Signal(8), Signal(), Signal()
         check = Signal(range(4))
         zero = close | (byte == 0)
-        # Bytes come out of memories: they are kept for a cycle before anything is made of them.
-        kept, keeping = Signal.like(self.i.payload, reset_less=True), Signal()
         m.d.comb += [
-            crc.data.eq(kept.byte),
-            crc.valid.eq(keeping),
+            crc.data.eq(self.i.payload.byte),
+            crc.valid.eq(self.i.valid & self.i.ready),
             # A zero byte is not written: the code of the block before it is, and its own place holds the next code.
             write.addr.eq(Mux(zero, code, end)),
             write.data.eq(Mux(zero, end - code, byte)),
@@ -150,10 +148,10 @@ class FrameSender(wiring.Component):
                 m.d.sync += code.eq(end)
         with m.FSM():
             with m.State("FILL"):
-                m.d.comb += [self.i.ready.eq(~keeping), byte.eq(kept.byte), emit.eq(keeping)]
-                m.d.comb += self.idle.eq((end == 1) & ~keeping)
-                m.d.sync += [place.eq(0), kept.eq(self.i.payload), keeping.eq(self.i.valid & self.i.ready)]
-                with m.If(keeping), m.If(kept.last):
+                m.d.comb += [self.i.ready.eq(1), byte.eq(self.i.payload.byte), emit.eq(self.i.valid)]
+                m.d.comb += self.idle.eq((end == 1) & ~self.i.valid)
+                m.d.sync += place.eq(0)
+                with m.If(self.i.valid), m.If(self.i.payload.last):
                     m.next = "CHECK"
                 with m.Elif(self.again & self.idle & (size != 0)):
                     m.next = "BEGIN"

@@ -167,6 +167,7 @@ class WeightLoader(wiring.Component):
         ]
 
         rows_left, block_last = Signal(count), Signal()
+        group_over = Signal()
         beats = self.output_lanes * self.constant_beats
         beat_last, beat_reload, beat_step = countdown("beat", beats, range(beats + 1))
         # Of the layer: whether a loop has one turn only.
@@ -194,7 +195,7 @@ class WeightLoader(wiring.Component):
         m.d.sync += delayed.eq(Cat(arrived, delayed))
         m.d.comb += self.weights_ready.eq(delayed[-1])
 
-        m.d.sync += block_last.eq(rows_left <= self.block_rows)
+        m.d.sync += [block_last.eq(rows_left <= self.block_rows), group_over.eq(0)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [rows_left.eq(self.total_rows), *k_reload, *beat_reload]
@@ -220,10 +221,13 @@ class WeightLoader(wiring.Component):
                         m.d.comb += arrived.eq(1)
                         m.d.sync += row_reload + g_step
                     with m.If(row_last & g_last):
-                        m.d.sync += k_step
+                        m.d.sync += group_over.eq(1)
                         m.next = "CONSTANTS"
-                    with m.If(row_last & g_last & k_last):
-                        m.d.sync += [*k_reload, rows_left.eq(rows_left - self.block_rows)]
-                        with m.If(block_last):
-                            m.next = "IDLE"
+                    with m.If(row_last & g_last & k_last & block_last):
+                        m.next = "IDLE"
+        # A cycle later; constants come first, so nobody has asked for it yet.
+        with m.If(group_over):
+            m.d.sync += k_step
+            with m.If(k_last):
+                m.d.sync += [*k_reload, rows_left.eq(rows_left - self.block_rows)]
         return m

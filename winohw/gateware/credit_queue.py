@@ -4,6 +4,8 @@ from amaranth.hdl import Module, ShapeLike, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from winohw.gateware.fill_level import fill_level
+
 __all__ = ["CreditQueue"]
 
 
@@ -66,19 +68,16 @@ class CreditQueue(wiring.Component):
         payload = Value.cast(self.i.payload)
         m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
         write, read = entries.write_port(), entries.read_port(domain="comb")
-        level = Signal(range(self.depth + 1))
+        filled, freed = fill_level(m, self.depth, self.i.valid, self.pop)
         front = Signal(len(payload), reset_less=True)
         m.d.comb += [
             write.en.eq(self.i.valid),
             write.data.eq(payload),
             Value.cast(self.o).eq(front),
+            self.filled.eq(filled),
+            self.freed.eq(freed),
         ]
-        m.d.sync += [
-            level.eq(level + self.i.valid - self.pop),
-            self.filled.eq(self.i.valid | (level > 1) | (self.filled & ~self.pop)),
-            self.freed.eq(self.pop),
-            front.eq(read.data),
-        ]
+        m.d.sync += front.eq(read.data)
         with m.If(self.i.valid):
             m.d.sync += write.addr.eq(write.addr + 1)
         with m.If(self.pop):

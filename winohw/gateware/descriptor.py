@@ -592,6 +592,19 @@ class DescriptorReader(wiring.Component):
                     m.next = "HEADER"
         return m
 
+    @staticmethod
+    def _choose(m: Module, rows: list, number: Value, registers: Sequence[Signal]) -> list[list[Signal]]:
+        """The row of that number of each part of as many rows as it can count, a cycle later."""
+        size = 1 << len(number)
+        parts = [rows[first : first + size] for first in range(0, len(rows), size)]
+        chosen = [[Signal(len(register)) for register in registers] for _ in parts]
+        for part, values in zip(parts, chosen, strict=True):
+            with m.Switch(number):
+                for place, row in enumerate(part):
+                    with m.Case(place):
+                        m.d.sync += [value.eq(operand) for value, operand in zip(values, row, strict=True)]
+        return chosen
+
     def _comparison(
         self, m: Module, code: Signal, *, phased: Value, tile: Value, step: Value, ahead: Value, most_groups: Value
     ) -> Callable[[], None]:
@@ -631,29 +644,16 @@ class DescriptorReader(wiring.Component):
             loading.eq(0),
         ]
         m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
-        # The operands of a check stand two cycles after its number: chosen among four, then among those.
+        # The operands of a check stand three cycles after its number: chosen among four, then among two, then three.
         registers = (multiplicand, multiplier, product, bound, relation, check_code)
         rows = [(a, b, c, d, relations.index(op), error) for a, b, c, op, d, error in checks]
-        quarters = [rows[first : first + 4] for first in range(0, len(rows), 4)]
-        chosen = [[Signal(len(register)) for register in registers] for _ in quarters]
-        for quarter, values in zip(quarters, chosen, strict=True):
-            with m.Switch(check[:2]):
-                for number, row in enumerate(quarter):
-                    with m.Case(number):
-                        m.d.sync += [value.eq(operand) for value, operand in zip(values, row, strict=True)]
-        operands = [Signal(len(register)) for register in registers[:3]]
-        with m.Switch(check[2:]):
-            for number, values in enumerate(chosen):
-                with m.Case(number):
-                    m.d.sync += [
-                        operand.eq(value) for operand, value in zip([*operands, *registers[3:]], values, strict=True)
-                    ]
+        for low, high in ((0, 2), (2, 3)):
+            rows = self._choose(m, rows, check[low:high], registers)
+        (operands,) = self._choose(m, rows, check[3:], registers)
+        m.d.comb += [register.eq(operand) for register, operand in zip(registers[3:], operands[3:], strict=True)]
 
         with m.If(loading):
-            m.d.sync += [
-                register.eq(operand)
-                for register, operand in zip((multiplicand, multiplier, product), operands, strict=True)
-            ]
+            m.d.sync += [register.eq(operand) for register, operand in zip(registers[:3], operands[:3], strict=True)]
         with m.Else():
             m.d.sync += [multiplicand.eq(multiplicand << 1), multiplier.eq(multiplier >> 1)]
             with m.If(multiplier[0]):
@@ -661,6 +661,8 @@ class DescriptorReader(wiring.Component):
 
         def states() -> None:
             with m.State("SELECT"):
+                m.next = "SELECTING"
+            with m.State("SELECTING"):
                 m.next = "SELECTED"
             with m.State("SELECTED"):
                 m.d.sync += loading.eq(1)

@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from winohw.gateware.fan_out import FanOut
+from winohw.gateware.fill_level import fill_level
 from winohw.gateware.memory import Memory
 from winohw.gateware.pipeline import delayed
 
@@ -171,13 +172,8 @@ class DrainBuffer(wiring.Component):
             with m.If(self.coming):
                 m.d.sync += phase.eq(Mux(phase == fold - 1, 0, phase + 1))
             tile_coming = self.coming & (phase == 0)
-        level = Signal(range(self.depth + 1))
-        filled = Signal()  # level is not zero
+        filled, _ = fill_level(m, self.depth, tile_coming, self.started)
         m.d.comb += self.started.eq(filled & self.room)
-        m.d.sync += [
-            level.eq(level + tile_coming - self.started),
-            filled.eq(tile_coming | (level > 1) | (filled & ~self.started)),
-        ]
         age = Signal(self.drained_latency)
         m.d.sync += age.eq(age << 1 | self.started)
         ages = Cat(self.started, age)

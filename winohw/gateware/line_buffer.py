@@ -529,25 +529,23 @@ class LineBuffer(wiring.Component):
         """
         width = self.dimension_bits + 1
         inside, left, last = (Signal(name=f"{name}_inside"), Signal(width, name=f"{name}_edge_left"), Signal())
+        over = Signal(name=f"{name}_over")  # behind the image, where edges do not count
         # Of the layer: the first edge, and whether it comes with the first step; the same for the second one.
         at_once, first, first_last, size_last = Signal(), Signal(width), Signal(), Signal()
-        before_last, first_second = Signal(), Signal(width)
+        before_last = Signal()
         m.d.sync += [
             at_once.eq(before == 0),
             before_last.eq(before == 1),
             size_last.eq(size == 1),
             first.eq(Mux(at_once, size, before)),
             first_last.eq(Mux(at_once, size_last, before_last)),
-            first_second.eq(Mux(at_once, 0, size)),
         ]
-        # After the coming edge. Behind the image no edge follows; so it does not matter that this is a cycle late.
-        second = Signal(width, name=f"{name}_second")
-        m.d.sync += second.eq(Mux(inside, 0, size))
-        reload = [inside.eq(at_once), left.eq(first), last.eq(first_last), second.eq(first_second)]
+        reload = [inside.eq(at_once), over.eq(0), left.eq(first), last.eq(first_last)]
         step = [
-            inside.eq(inside ^ last),
-            left.eq(Mux(last, second, left - 1)),
-            last.eq(Mux(last, ~inside & size_last, left == 2)),
+            inside.eq(Mux(last, ~inside & ~over, inside)),
+            over.eq(over | (last & inside)),
+            left.eq(Mux(last, size, left - 1)),
+            last.eq(Mux(last, size_last, left == 2)),
         ]
         return inside, reload, step
 

@@ -171,7 +171,6 @@ class RowPositions(wiring.Component):
                     image_rows.eq(block_image_rows),
                     image_last.eq(block_image_last),
                     height.eq(block_height),
-                    filters_left.eq(filters_left - lanes),
                     first.eq(1),
                 ]
             with m.If(y_last & x_last & r_last & k_last):
@@ -188,7 +187,6 @@ class RowPositions(wiring.Component):
                 height.eq(block_height),
                 image_rows.eq(block_image_rows),
                 image_last.eq(block_image_last),
-                filters_left.eq(self.filters),
                 first.eq(1),
             ]
 
@@ -217,9 +215,15 @@ class RowPositions(wiring.Component):
                     with m.If(block.last):
                         m.next = "IDLE"
 
-        # What follows from the loops' state takes two cycles more.
+        # What follows from the loops' state takes two cycles more; the filters follow it after one.
+        group_over, entered = Signal(), Signal()
+        m.d.sync += [group_over.eq(go & y_last & x_last & r_last), entered.eq(enter)]
+        with m.If(group_over):
+            m.d.sync += filters_left.eq(filters_left - lanes)
+        with m.If(entered):
+            m.d.sync += filters_left.eq(self.filters)
         inside, row_last, first_1 = Signal(), Signal(), Signal()
-        tile_columns, channels = Signal(range(pixels + 1)), Signal(range(lanes + 1))
+        tile_columns = Signal(range(pixels + 1))
         loops_last = Signal()
         valid = Signal(2)
         position = Signal(self.o.payload.shape(), reset_less=True)
@@ -230,10 +234,9 @@ class RowPositions(wiring.Component):
             row_last.eq(y_last | (y + 1 == height)),
             loops_last.eq(x_last & r_last & k_last & block.last),
             tile_columns.eq(Mux(width > self.tile_size, self.tile_size, width)),
-            channels.eq(Mux(filters_left > lanes, lanes, filters_left)),
             first_1.eq(first),
             position.columns.eq(Mux(inside, tile_columns, 0)),
-            position.channels.eq(channels),
+            position.channels.eq(Mux(filters_left > lanes, lanes, filters_left)),
             position.first.eq(first_1),
             position.last.eq(inside & row_last & loops_last),
         ]

@@ -643,7 +643,11 @@ class DescriptorReader(wiring.Component):
             is_done.eq((multiplier == 0) & ~loading),
             loading.eq(0),
         ]
-        m.d.comb += holds.eq(Array([equal, less | equal, ~less, less])[relation])
+        is_last = Signal()
+        m.d.sync += [
+            holds.eq(Array([equal, less | equal, ~less, less])[relation]),
+            is_last.eq(check == len(checks) - 1),
+        ]
         # The operands of a check stand three cycles after its number: chosen among four, then among two, then three.
         registers = (multiplicand, multiplier, product, bound, relation, check_code)
         rows = [(a, b, c, d, relations.index(op), error) for a, b, c, op, d, error in checks]
@@ -679,7 +683,7 @@ class DescriptorReader(wiring.Component):
                 with m.If(~holds):
                     m.d.sync += check.eq(0)
                     m.next = "REFUSE"
-                with m.Elif(check == len(checks) - 1):
+                with m.Elif(is_last):
                     m.d.sync += check.eq(0)
                     m.next = "OFFER"
 

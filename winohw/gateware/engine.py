@@ -289,10 +289,13 @@ class Engine(wiring.Component):
         # --- one layer after another ---------------------------------------------------------------------------------
         status = self.status.payload
         counters = {name: Signal(name=name) for name in ("busy", "wait_pixels", "wait_weights", "wait_drain")}
+        running = Signal()
         # Two registers: the first one may be one of the sequencer's own, and shall not be drawn to the counters.
         for name, active in counters.items():
             near = Signal(name=f"{name}_near")
-            m.d.sync += [near.eq(getattr(sequencer, name)), active.eq(near)]
+            m.d.sync += [near.eq(getattr(sequencer, name)), active.eq(near & running)]
+            with m.If(active):
+                m.d.sync += status[name].eq(status[name] + 1)
         complete, finished = Signal(), Signal()
         with m.If(self.o.valid & self.o.ready & self.o.payload.last):
             m.d.sync += complete.eq(1)
@@ -313,10 +316,8 @@ class Engine(wiring.Component):
                 m.d.sync += status.cycles.eq(1)
                 m.next = "RUN"
             with m.State("RUN"):
+                m.d.comb += running.eq(1)
                 m.d.sync += status.cycles.eq(status.cycles + 1)
-                for name, active in counters.items():
-                    with m.If(active):
-                        m.d.sync += status[name].eq(status[name] + 1)
                 with m.If(finished):
                     m.d.comb += descriptor.done.eq(1)
                     m.next = "REPORT"

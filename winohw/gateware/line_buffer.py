@@ -399,25 +399,24 @@ class LineBuffer(wiring.Component):
                 m.d.sync += offset.eq(0)
         with m.If(rest):
             m.d.sync += [*group_reload, col_phase_last.eq(~phased), offset.eq(0)]
-        with m.If(group_over):
-            m.d.sync += col_step
-            with m.If(pixel_over & last_col):
-                m.d.sync += col_reload
         with m.If(pixel_over):
             m.d.sync += [*grid_col_step, *offset_col_step]
             with m.If(step_col_last):
                 m.d.sync += [
                     *tile_col_step,
-                    column.eq(column + fold),
                     col_valid.eq(Cat(col_valid[0] & ~tile_col_last, col_valid)),
                 ]
             with m.If(last_col):
-                # What is written in the second row phase of SUBSAMPLE does not matter.
-                m.d.sync += [
-                    *begin_row,
-                    row_phase_last.eq(~(phased & (row_phase_last | rest_cols))),
-                    column.eq(Mux(row_phase_last | rest_cols, 0, self.slot_pitch >> 1)),
-                ]
+                m.d.sync += [*begin_row, row_phase_last.eq(~(phased & (row_phase_last | rest_cols)))]
+        # Whether it is inside, and the column's address, are not needed before another cycle.
+        with m.If(self._later(m, group_over)):
+            m.d.sync += col_step
+        with m.If(self._later(m, pixel_over & step_col_last)):
+            m.d.sync += column.eq(column + fold)
+        # What is written in the second row phase of SUBSAMPLE does not matter.
+        row_begin = self._later(m, Mux(row_phase_last | rest_cols, 0, self.slot_pitch >> 1))
+        with m.If(next_line):
+            m.d.sync += [*col_reload, column.eq(row_begin)]
         with m.If(next_line):
             m.d.sync += row_step
             with m.If(row_over & last_row):
@@ -442,8 +441,8 @@ class LineBuffer(wiring.Component):
             col_chosen = self._of_step(lambda step, i=i: col_valid[i // step] & (col_offset == i % step))
             m.d.comb += place.cols[i].eq(self._later(m, col_chosen))
         m.d.comb += [
-            place.inside.eq(row_inside & self._later(m, col_inside)),
-            place.word.eq(self._later(m, (self._later(m, offset) + column)[:bits])),
+            place.inside.eq(row_inside & col_inside),
+            place.word.eq((self._later(m, offset, 2) + column)[:bits]),
             place.completes.eq(row_over & finished),
             place.moves.eq(row_over & (step_row_last | grid_row_last) & ~(grid_row_last & image_last)),
             place.begins.eq(row_over & (grid_row_last | (step_row_last & next_tile_row))),

@@ -4,10 +4,10 @@
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
+from winohw.gateware.head_queue import HeadQueue
 from winohw.gateware.multiplier import KINDS as MULTIPLIERS
 from winohw.gateware.multiplier import Multiplier
 from winohw.numerics.requantize import Requantization, ShiftRequantization
@@ -96,8 +96,8 @@ class Requantizer(wiring.Component):
             self._scaling = _SHIFT_LEFT + Multiplier(18, 18, _PIECES[multiplier]).latency + _ADD_PIECES
         self._pipeline = _ADD_BIAS + self._scaling + _SHIFT_RIGHT + _ADD_ZERO_POINT + _CLAMP
         self.latency = self._pipeline + _QUEUE
-        # The room of a beat is free again two cycles after it left; the queue's memory has a power of two of words.
-        self.depth = (1 << (self.latency + slack + 1).bit_length()) + 1
+        # The room of a beat is free again two cycles after it left; the queue takes a power of two.
+        self.depth = 1 << (self.latency + slack + 2).bit_length()
         count = range(lanes + 1)
         super().__init__(
             {
@@ -146,7 +146,7 @@ class Requantizer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.queue = queue = SyncFIFOBuffered(width=self.o.payload.shape().size, depth=self.depth)
+        m.submodules.queue = queue = HeadQueue(self.o.payload.shape(), self.depth)
         i = self.i.payload
 
         # Every beat under way has a place in the queue, so that the pipeline never has to wait.
@@ -173,11 +173,11 @@ class Requantizer(wiring.Component):
         for lane, x in enumerate(sums):
             m.d.comb += beat.pixels[lane].eq(self._clamped(m, self._divided(m, x, right)))
         m.d.comb += [
-            queue.w_data.eq(beat),
-            queue.w_en.eq(valid[-1]),
-            self.o.payload.eq(queue.r_data),
-            self.o.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.o.ready),
+            queue.i.payload.eq(beat),
+            queue.i.valid.eq(valid[-1]),
+            self.o.payload.eq(queue.head),
+            self.o.valid.eq(queue.filled),
+            queue.pop.eq(left),
         ]
         return m
 

@@ -173,12 +173,6 @@ class RowPositions(wiring.Component):
                     height.eq(block_height),
                     first.eq(1),
                 ]
-            with m.If(y_last & x_last & r_last & k_last):
-                m.d.sync += [
-                    block_image_rows.eq(next_image_rows),
-                    block_image_last.eq(next_image_last),
-                    block_height.eq(next_height),
-                ]
         with m.If(enter):
             m.d.sync += y_reload + x_reload + r_reload + k_reload
             m.d.sync += [
@@ -189,6 +183,20 @@ class RowPositions(wiring.Component):
                 image_last.eq(block_image_last),
                 first.eq(1),
             ]
+
+        # A cycle later: where the next block begins.
+        block_over = Signal()
+        m.d.sync += block_over.eq(go & y_last & x_last & r_last & k_last)
+        followers = (
+            (block_image_rows, next_image_rows),
+            (block_image_last, next_image_last),
+            (block_height, next_height),
+        )
+        for register, following in followers:
+            kept = Signal.like(following)
+            m.d.sync += kept.eq(following)
+            with m.If(block_over):
+                m.d.sync += register.eq(kept)
 
         with m.FSM():
             with m.State("IDLE"):

@@ -177,14 +177,17 @@ class Sequencer(wiring.Component):
         self._generate(m, verdicts, tokens, issued, is_idle)
 
         # --- the first token is issued when nothing behind can stall -------------------------------------------------
-        rows_ready = Signal(self.dimension_bits + 1)  # in the line buffer, from the block's first one on
+        rows_ready = Signal(
+            self.dimension_bits + 1, reset_less=True
+        )  # in the line buffer, from the block's first one on
         run = Signal()  # the block's rows are there
         pause = Signal(2)  # cycles that pass before a block
-        groups_ready, group_ok = Signal(8), Signal()
+        groups_ready, group_ok = Signal(8, reset_less=True), Signal()
         interval = Signal(max(self.least_group.bit_length(), len(self.group_interval)))
         whole_interval = Signal.like(interval)  # less one
-        interval_over, next_interval_over = Signal(), Signal()
-        credits, available = Signal(range(self.drain_capacity + 1)), Signal(range(self.drain_capacity + 1))
+        interval_over, next_interval_over = Signal(reset_less=True), Signal()
+        credits = Signal(range(self.drain_capacity + 1), reset_less=True)
+        available = Signal.like(credits)
         room = Signal()
         # In this cycle; and in the one before, for all counts.
         issue, block_over, take_group, spend = Signal(), Signal(), Signal(), Signal()
@@ -322,12 +325,6 @@ class Sequencer(wiring.Component):
             with m.If(p_last & x_last & r_last & g_last):
                 m.d.sync += g_reload + k_step
                 m.d.sync += [group_offset.eq(0), g_first.eq(1)]
-            with m.If(p_last & x_last & r_last & g_last & k_last):
-                m.d.sync += [
-                    block_slots_left.eq(next_slots_left),
-                    block_base.eq(next_base),
-                    block_slot_last.eq(next_slot_last),
-                ]
         with m.If(enter):
             m.d.sync += k_reload + g_reload + r_reload + x_reload + p_reload + to_block
             m.d.sync += [
@@ -337,6 +334,20 @@ class Sequencer(wiring.Component):
                 group_offset.eq(0),
                 accumulator.eq(0),
             ]
+
+        # A cycle later: where the next block begins.
+        block_over = Signal()
+        m.d.sync += block_over.eq(go & p_last & x_last & r_last & g_last & k_last)
+        followers = (
+            (block_slots_left, next_slots_left),
+            (block_base, next_base),
+            (block_slot_last, next_slot_last),
+        )
+        for register, following in followers:
+            kept = Signal.like(following)
+            m.d.sync += kept.eq(following)
+            with m.If(block_over):
+                m.d.sync += register.eq(kept)
 
         with m.FSM():
             with m.State("IDLE"):

@@ -80,9 +80,9 @@ class WeightPacer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Groups may be shorter than the way to the array, so that several are on it.
-        allowed = Signal(range(self.most_rows * (max(self.delays.values()) + 2)))
+        allowed = Signal(range(self.most_rows * (max(self.delays.values()) + 2)), reset_less=True)
         permit = Signal()
-        line = Signal(max(self.delays.values()))
+        line = Signal(max(self.delays.values()), reset_less=True)
         m.d.comb += line[0].eq(self.started)
         m.d.sync += line[1:].eq(line)
         if len(set(self.delays.values())) == 1:

@@ -171,7 +171,7 @@ class WeightTransform(wiring.Component):
         before = delayed(m, flags, self._column_latency + self._tail + self._idle_stage - 1, name="flags")
         flags = delayed(m, before, 1, name="flags_last")
         m.d.comb += [self.coming.eq(before.all()), self.o.valid.eq(flags.all())]
-        # The groups of columns before the last one move up as the next ones come.
+        # The groups of a kernel come one a cycle: those before the last one move up meanwhile, and need no enable.
         held = [
             [Signal(signed(self.u_bits), name=f"u{i}_{j}", reset_less=True) for j in range(self._n - self.columns)]
             for i in range(self._n)
@@ -179,8 +179,7 @@ class WeightTransform(wiring.Component):
         for i, row in enumerate(held):
             row = row + groups[i]
             m.d.comb += [entry.eq(column) for entry, column in zip(self.o.payload[i], row, strict=True)]
-            with m.If(flags[0]):
-                m.d.sync += [column.eq(row[j + self.columns]) for j, column in enumerate(held[i])]
+            m.d.sync += [column.eq(row[j + self.columns]) for j, column in enumerate(held[i])]
         return m
 
     def _collect(self, m: Module, full: Signal) -> list[data.View]:

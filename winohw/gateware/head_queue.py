@@ -58,7 +58,13 @@ class HeadQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         payload = Value.cast(self.i.payload)
-        m.submodules.entries = entries = memory.Memory(shape=len(payload), depth=self.depth, init=[])
+        m.submodules.entries = entries = memory.Memory(
+            # An entry is not read before the cycle after it was written.
+            shape=len(payload),
+            depth=self.depth,
+            init=[],
+            attrs={"no_rw_check": 1},
+        )
         write, read = entries.write_port(), entries.read_port(domain="comb")
         head = Signal(len(payload), reset_less=True)
         following = Signal.like(read.addr, init=1)  # the address after that of `read`

@@ -1,4 +1,4 @@
-from winohw.synth.copies import MOST_LOADS, copy_registers
+from winohw.synth.copies import MOST_LOADS, copy_drivers
 from winohw.synth.parts import find_part
 
 ECP5 = find_part("LFE5U-25F")
@@ -25,7 +25,7 @@ def netlist(loads, port=False):
 
 def test_loads_are_shared():
     module = netlist(100)
-    assert copy_registers(module, ECP5) == 2
+    assert copy_drivers(module, ECP5) == 2
     cells = module["cells"]
     outputs = {name: cells[name]["connections"]["Q"][0] for name in ("source", "source$copy1", "source$copy2")}
     assert len(set(outputs.values())) == 3
@@ -46,8 +46,29 @@ def test_loads_are_shared():
 
 
 def test_few_loads_and_ports_are_left_alone():
-    module = netlist(MOST_LOADS - 1)
-    assert copy_registers(module, ECP5) == 0
-    assert copy_registers(netlist(100, port=True), ECP5) == 0
-    assert copy_registers(netlist(100), find_part("iCE40UP5K")) == 0
-    assert copy_registers(netlist(100), ECP5, most=200) == 0
+    module = netlist(MOST_LOADS["TRELLIS_FF"] - 1)
+    assert copy_drivers(module, ECP5) == 0
+    assert copy_drivers(netlist(100, port=True), ECP5) == 0
+    assert copy_drivers(netlist(100), find_part("iCE40UP5K")) == 0
+    assert copy_drivers(netlist(100), ECP5, most={"LUT4": 200, "TRELLIS_FF": 200}) == 0
+
+
+def test_copies_of_a_lookup_table_share_its_registers():
+    """100 enables from one lookup table: five of them, which are loads of the register before them."""
+    module = netlist(100)
+    (source,) = module["cells"]["source"]["connections"]["Q"]
+    for name, cell in module["cells"].items():
+        if name != "source":
+            cell["connections"]["DI"] = [1000]
+    module["cells"]["table"] = {
+        "type": "LUT4",
+        "attributes": {},
+        "port_directions": {"A": "input", "Z": "output"},
+        "connections": {"A": [source], "Z": [1000]},
+    }
+    assert copy_drivers(module, ECP5) == 4
+    tables = [cell["connections"] for cell in module["cells"].values() if cell["type"] == "LUT4"]
+    assert len({connections["Z"][0] for connections in tables}) == 5
+    assert all(connections["A"] == [source] for connections in tables)
+    loads = [cell["connections"]["DI"][0] for name, cell in module["cells"].items() if name.startswith("stage")]
+    assert sorted(loads.count(connections["Z"][0]) for connections in tables) == [20] * 5

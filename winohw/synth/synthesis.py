@@ -10,7 +10,7 @@ from amaranth.back import rtlil
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.memory import MEMORY_OUTPUT
 from winohw.synth.cache import digest
-from winohw.synth.copies import copy_registers
+from winohw.synth.copies import copy_drivers
 from winohw.synth.floorplan import floorplan
 from winohw.synth.netlist import TAG, Resources, StageMap, count_stages, read_netlist, stage_of
 from winohw.synth.parts import Part
@@ -151,11 +151,11 @@ def activity(line: str) -> str | None:
 def netlist_of(text: str, part: Part, config: EngineConfig | None = None) -> Netlist:
     """Prepare a netlist that `run_synthesis` gave for placement, and count what is in it.
 
-    Registers that drive a large part of it get copies; of an engine the taps get their places.
+    Cells that drive a large part of it get copies; of an engine the taps get their places.
     """
     design = json.loads(text)
     module = next(module for module in design["modules"].values() if module["attributes"].get("top"))
-    copies = copy_registers(module, part)
+    copies = copy_drivers(module, part)
     places = {} if config is None else floorplan(module, config, part)
     types, stage_map = read_netlist(design)
     if copies or places:

@@ -4,9 +4,10 @@
 import pytest
 from amaranth.asserts import AnyConst, AnySeq
 from amaranth.hdl import Assert, Cat, Const, Elaboratable, Module
-from formal import Overflowing, Stream, assert_offer_stands, check, count, quiet_for, recorded
+from formal import Stream, assert_offer_stands, check, count, quiet_for, recorded
 
 from winohw.gateware import requantizer
+from winohw.gateware.head_queue import HeadQueue
 from winohw.gateware.requantizer import Requantizer
 
 
@@ -63,5 +64,11 @@ def test_offers_stand_for_ever():
 
 @pytest.mark.slow
 def test_a_lost_beat_is_seen(monkeypatch):
-    monkeypatch.setattr(requantizer, "SyncFIFOBuffered", Overflowing)
+    class Shallow(HeadQueue):
+        """Too few entries."""
+
+        def __init__(self, shape, depth):
+            super().__init__(shape, 4)
+
+    monkeypatch.setattr(requantizer, "HeadQueue", Shallow)
     assert check(properties(), 16) == "FAIL"

@@ -12,6 +12,7 @@ from winohw.gateware.weight_loader import WeightLoader
 #: Two blocks of one group of output channels each, with two groups of input channels of two kernel rows.
 LAYER = {"total_rows": 2, "block_rows": 1, "groups": 2, "output_groups": 1, "group_rows": 2}
 CONSTANTS, ROWS, BLOCKS = 3, 4, 2  # beats of the constants, and rows, of a block
+START = 2  # cycle
 
 
 def loader():
@@ -29,9 +30,10 @@ class WeightLoaderStreams(Elaboratable):
         m = Module()
         m.submodules.dut = dut = self.dut
         i, rows, constants = Stream(dut.i), Stream(dut.rows), Stream(dut.constants)
-        begun = Signal()
-        m.d.sync += begun.eq(1)
-        m.d.comb += [dut.start.eq(~begun)] + [getattr(dut, name).eq(value) for name, value in LAYER.items()]
+        stood = Signal(range(START + 2))  # cycles that the values have stood, and more
+        with m.If(stood <= START):
+            m.d.sync += stood.eq(stood + 1)
+        m.d.comb += [dut.start.eq(stood == START)] + [getattr(dut, name).eq(value) for name, value in LAYER.items()]
         m.d.comb += [byte.eq(AnySeq(1)) for byte in dut.i.payload]
         m.d.comb += [dut.i.valid.eq(AnySeq(1)), dut.rows.ready.eq(AnySeq(1)), dut.constants.ready.eq(AnySeq(1))]
         assert_offer_stands(m, "rows", rows)
@@ -83,7 +85,7 @@ class WeightLoaderStreams(Elaboratable):
 
 @pytest.mark.slow
 def test_every_beat_once():
-    assert check(WeightLoaderStreams(loader()), 20) == "PASS"
+    assert check(WeightLoaderStreams(loader()), 20 + START) == "PASS"
 
 
 def test_offers_stand_for_ever():
@@ -92,4 +94,4 @@ def test_offers_stand_for_ever():
 
 def test_a_lost_row_is_seen(monkeypatch):
     monkeypatch.setattr(weight_loader, "SyncFIFOBuffered", Overflowing)
-    assert check(WeightLoaderStreams(loader()), 14) == "FAIL"
+    assert check(WeightLoaderStreams(loader()), 14 + START) == "FAIL"

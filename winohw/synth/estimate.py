@@ -174,10 +174,12 @@ def _memory_cells(memory: MemoryBlock, technology: _Technology) -> dict[str, flo
     width, depth = memory.width, memory.depth
     lut, register = technology.lut, technology.register
     shapes = technology.block_shapes
-    blocks = min(-(-width // bits) * -(-depth // words) for words, bits in shapes)
+    fused = len(memory.fused)
+    # A register that is fused with its memory is so as a whole.
+    whole = memory.whole if fused == width else width
+    blocks = min(-(-whole // bits) * -(-depth // words) for words, bits in shapes)
     tables = -(-width // 4) * -(-depth // 16)
     cost = blocks * technology.block_cost
-    fused = len(memory.fused)
     if technology.lut == "LUT4":
         if (memory.sync or fused == width) and cost < 4 * tables:
             return {technology.block: blocks}

@@ -58,6 +58,9 @@ class MemoryBlock:
     ----------
     stage : str
     width, depth : int
+        The bits of a word that are read.
+    whole : int
+        Bits of a word, with those that nobody reads.
     sync : bool
         Whether the read port has a register of its own.
     fused : list of int
@@ -71,6 +74,7 @@ class MemoryBlock:
     stage: str
     width: int
     depth: int
+    whole: int
     sync: bool
     fused: list[int]
     registered_address: bool
@@ -669,6 +673,7 @@ class Gates:
                     self._stages[cell.module_idx],
                     len(nodes),
                     memory.depth,
+                    cell.width,
                     sync,
                     [] if sync else fused,
                     all(not literal & 1 and literal >> 1 in self._registers for literal in address),

@@ -122,19 +122,13 @@ class CommandProcessor(wiring.Component):
         kind = self.kind
         is_layer = (kind == Kind.LAYER) | (kind == Kind.LAYER_END)
         is_data = (kind == Kind.WEIGHTS) | (kind == Kind.PIXELS)
-        weights_room, pixels_room = Signal(16), Signal(16)
         has_room = Signal()
-        m.d.sync += [
-            weights_room.eq(self.weights_room),
-            pixels_room.eq(self.pixels_room),
-            has_room.eq(Mux(kind == Kind.WEIGHTS, weights_room, pixels_room) >= self.length),
-        ]
+        m.d.sync += has_room.eq(Mux(kind == Kind.WEIGHTS, self.weights_room, self.pixels_room) >= self.length)
         verdict, kept_verdict = Signal(Code), Signal(Code)
         m.d.sync += kept_verdict.eq(verdict)
-        fresh, known, next_sequence = Signal(), Signal(), Signal(16)
+        fresh, known = Signal(), Signal()
         m.d.sync += [
-            next_sequence.eq(last_sequence + 1),
-            fresh.eq(in_sequence & (self.sequence == next_sequence)),
+            fresh.eq(in_sequence & (self.sequence == (last_sequence + 1)[:16])),
             known.eq(in_sequence & (self.sequence == last_sequence)),
         ]
         running = described & ~finished
@@ -167,8 +161,8 @@ class CommandProcessor(wiring.Component):
             self.sequence,
             Cat(code, Const(0, 8 - len(code))),
             Cat(begun, finished, Const(0, 6)),
-            weights_room,
-            pixels_room,
+            self.weights_room,
+            self.pixels_room,
         )
         from_output = is_layer | is_data | (kind == Kind.READ)
         kept_head = Signal(len(head))

@@ -179,8 +179,6 @@ def descriptor_fields() -> tuple[str, ...]:
         "total_rows",
         "block_rows",
         "slots",
-        "group_pitch",
-        "slot_pitch",
         "grid_height",
         "grid_width",
         "output_height",
@@ -190,6 +188,9 @@ def descriptor_fields() -> tuple[str, ...]:
         "act_min",
         "act_max",
         "reserved",
+        # The widest ones last: what comes first passes all places on the way to its own.
+        "group_pitch",
+        "slot_pitch",
     )
 
 

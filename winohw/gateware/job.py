@@ -316,8 +316,6 @@ class Job:
             "total_rows": self.total_rows,
             "block_rows": self.block_rows,
             "slots": self.slots,
-            "group_pitch": self.group_pitch,
-            "slot_pitch": self.slot_pitch,
             "grid_height": self.grid_height,
             "grid_width": self.grid_width,
             "output_height": geometry.out_height,
@@ -327,6 +325,8 @@ class Job:
             "act_min": requantization.act_min,
             "act_max": requantization.act_max,
             "reserved": 0,
+            "group_pitch": self.group_pitch,
+            "slot_pitch": self.slot_pitch,
         }
         fields = [values[name] & 0xFFFF for name in descriptor_fields()]
         words = [DESCRIPTOR_MAGIC << 16 | descriptor_words(config.limits())]

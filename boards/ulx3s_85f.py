@@ -17,6 +17,6 @@ board = Board(
         output_columns=2,
         family="ecp5",
     ),
-    frequency=75,
+    frequency=60,
     programmer=("--board", "ulx3s"),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from amaranth.hdl import Module, Mux, Signal, Value
 
-__all__ = ["Blocks", "blocks"]
+__all__ = ["Blocks", "blocks", "keep_for_next_block"]
 
 
 class Blocks(NamedTuple):
@@ -64,3 +65,24 @@ def blocks(m: Module, total_rows: Value, block_rows: Value, width: int) -> Block
         rows_after.eq(rows_after - size_after),
     ]
     return Blocks(block_size, block_last, block_single, [rows_after.eq(total_rows)], step)
+
+
+def keep_for_next_block(m: Module, over: Value, places: Iterable[tuple[Signal, Signal]]) -> None:
+    """Where the loops stand at a block's end is where the next one begins; kept a cycle later, in the domain ``sync``.
+
+    Parameters
+    ----------
+    m : Module
+        Gets the statements.
+    over : Value
+        The block's last step is done.
+    places : iterable of pairs of signals
+        What begins with the next block, and what it is if the loops go on from here.
+    """
+    block_over = Signal()
+    m.d.sync += block_over.eq(over)
+    for begin, following in places:
+        kept = Signal.like(following)
+        m.d.sync += kept.eq(following)
+        with m.If(block_over):
+            m.d.sync += begin.eq(kept)

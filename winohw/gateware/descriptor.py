@@ -261,7 +261,7 @@ def _derived(job: Any, doubled: Any, choose: Callable[[Any, Any, Any], Any]) -> 
     second.
     """
     return {
-        # That an image has, each with its own channels.
+        # Of an image: each has channels of its own.
         "phases": choose(job.mode == InputMode.POLYPHASE, 4, 1),
         "last_tile_row": job.tile_rows - 1,
         "last_tile_col": job.tile_cols - 1,

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from winohw.gateware.blocks import blocks
+from winohw.gateware.blocks import blocks, keep_for_next_block
 from winohw.gateware.countdown import countdown
 from winohw.gateware.head_queue import HeadQueue
 
@@ -184,19 +184,12 @@ class RowPositions(wiring.Component):
                 first.eq(1),
             ]
 
-        # A cycle later: where the next block begins.
-        block_over = Signal()
-        m.d.sync += block_over.eq(go & y_last & x_last & r_last & k_last)
-        followers = (
+        places = (
             (block_image_rows, next_image_rows),
             (block_image_last, next_image_last),
             (block_height, next_height),
         )
-        for register, following in followers:
-            kept = Signal.like(following)
-            m.d.sync += kept.eq(following)
-            with m.If(block_over):
-                m.d.sync += register.eq(kept)
+        keep_for_next_block(m, go & y_last & x_last & r_last & k_last, places)
 
         with m.FSM():
             with m.State("IDLE"):

@@ -10,7 +10,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
-from winohw.gateware.blocks import blocks
+from winohw.gateware.blocks import blocks, keep_for_next_block
 from winohw.gateware.countdown import countdown
 from winohw.gateware.head_queue import HeadQueue
 
@@ -335,19 +335,12 @@ class Sequencer(wiring.Component):
                 accumulator.eq(0),
             ]
 
-        # A cycle later: where the next block begins.
-        block_over = Signal()
-        m.d.sync += block_over.eq(go & p_last & x_last & r_last & g_last & k_last)
-        followers = (
+        places = (
             (block_slots_left, next_slots_left),
             (block_base, next_base),
             (block_slot_last, next_slot_last),
         )
-        for register, following in followers:
-            kept = Signal.like(following)
-            m.d.sync += kept.eq(following)
-            with m.If(block_over):
-                m.d.sync += register.eq(kept)
+        keep_for_next_block(m, go & p_last & x_last & r_last & g_last & k_last, places)
 
         with m.FSM():
             with m.State("IDLE"):

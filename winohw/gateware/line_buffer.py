@@ -416,7 +416,9 @@ class LineBuffer(wiring.Component):
         # What is written in the second row phase of SUBSAMPLE does not matter.
         row_begin = self._later(m, Mux(row_phase_last | rest_cols, 0, self.slot_pitch >> 1))
         with m.If(next_line):
-            m.d.sync += [*col_reload, column.eq(row_begin), *row_step]
+            m.d.sync += [*col_reload, column.eq(row_begin)]
+        with m.If(next_line):
+            m.d.sync += row_step
             with m.If(row_over & last_row):
                 m.d.sync += row_reload
         with m.If(row_over):

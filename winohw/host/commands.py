@@ -42,14 +42,15 @@ def board_sim(board_name: str | None, seconds: float | None, **engine: int | Non
     else:
         capabilities = Capabilities(EngineConfig(**changes), "simulation")
     board = SimulatedBoard(capabilities)
-    with PseudoTerminal(board) as terminal:
-        click.echo(f"{capabilities.config.describe()}, at {terminal.device}")
-        begun = time.monotonic()
-        try:
+    try:
+        with PseudoTerminal(board) as terminal:
+            begun = time.monotonic()
+            # Who reads the name may interrupt at once: all from here on is inside the try.
+            click.echo(f"{capabilities.config.describe()}, at {terminal.device}")
             while seconds is None or time.monotonic() - begun < seconds:
                 time.sleep(0.1)
-        except KeyboardInterrupt:
-            click.echo(f"{board.cycles:,} cycles", err=True)
+    except KeyboardInterrupt:
+        click.echo(f"{board.cycles:,} cycles", err=True)
 
 
 @click.command("board-info")

@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,10 @@ def some_frames(seed, count):
 
 
 class Reader(wiring.Component):
-    """Reads out every frame that a receiver keeps: its header, then its payload, a byte a beat; slowly."""
+    """Reads out every frame that a receiver keeps: its header, then its payload, a byte a beat; slowly.
+
+    The line has a byte in every other cycle.
+    """
 
     def __init__(self):
         super().__init__({"i": In(stream.Signature(8)), "o": Out(stream.Signature(8)), "damaged": Out(1)})
@@ -29,10 +32,12 @@ class Reader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.receiver = receiver = FrameReceiver()
+        turn = Signal()
+        m.d.sync += turn.eq(~turn)
         m.d.comb += [
             receiver.i.payload.eq(self.i.payload),
             receiver.i.valid.eq(self.i.valid & self.i.ready),
-            self.i.ready.eq(~receiver.valid),
+            self.i.ready.eq(turn & ~receiver.valid),
             self.damaged.eq(receiver.damaged),
         ]
         header = (receiver.length, receiver.kind, receiver.sequence[:8], receiver.sequence[8:])
@@ -136,7 +141,7 @@ def test_sender_sends_and_repeats(stalls):
     beats = {"byte": np.concatenate([p[0] for p in parts]), "last": np.concatenate([p[1] for p in parts]).astype(int)}
     result = run_stream(Sender(), {"i": beats}, {"o": len(line)}, stalls=stalls)
     assert result.outputs["o"].astype(np.uint8).tobytes() == line
-    assert stalls or result.streams["o"].first == len(parts[0][0]) - 1 + 6
+    assert stalls or result.streams["o"].first == 2 * len(parts[0][0]) - 1 + 6
 
 
 def test_nothing_to_repeat_before_the_first_frame():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from amaranth import Module, ResetInserter
-from amaranth.lib import fifo, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from winohw.gateware.byte_buffer import ByteBuffer
 from winohw.gateware.byte_lanes import BytesToLanes, LanesToBytes
 from winohw.gateware.capabilities import Capabilities
 from winohw.gateware.command import CommandProcessor
@@ -15,6 +16,10 @@ from winohw.gateware.link import FrameReceiver, FrameSender
 from winohw.gateware.uart import UartReceiver, UartTransmitter, check_divisor
 
 __all__ = ["BoardTop"]
+
+#: Sizes of a buffer. Each holds what a frame brings.
+_BUFFERS = tuple(1 << bits for bits in range(8, 16))
+assert _BUFFERS[0] >= MAX_PAYLOAD
 
 
 class BoardTop(wiring.Component):
@@ -33,7 +38,7 @@ class BoardTop(wiring.Component):
     divisor : int
         Clock cycles a bit of the serial line, 2 ... 65536.
     buffer_bytes : int
-        Bytes of each of the three buffers between link and engine, `MAX_PAYLOAD` ... 32768.
+        Bytes of each of the three buffers between link and engine, a power of two, 256 ... 32768.
     simulated : bool
         Behavioural twins take the place of vendors' primitives, cycle for cycle; what the board says of itself stays.
 
@@ -51,8 +56,8 @@ class BoardTop(wiring.Component):
     def __init__(self, capabilities: Capabilities, *, divisor: int, buffer_bytes: int = 512, simulated: bool = False):
         if not isinstance(capabilities, Capabilities):
             raise TypeError(f"capabilities must be Capabilities, not {capabilities!r}")
-        if not MAX_PAYLOAD <= buffer_bytes <= 1 << 15:
-            raise ValueError(f"buffer_bytes must be within {MAX_PAYLOAD} ... {1 << 15}, not {buffer_bytes!r}")
+        if buffer_bytes not in _BUFFERS:
+            raise ValueError(f"buffer_bytes must be a power of two within 256 ... 32768, not {buffer_bytes!r}")
         check_divisor(divisor)
         self.capabilities = capabilities
         self.divisor = divisor
@@ -71,9 +76,9 @@ class BoardTop(wiring.Component):
 
         parts = {
             "engine": (engine := Engine(config.behavioural if self.simulated else config)),
-            "weights_buffer": (weights := self._buffer()),
-            "pixels_buffer": (pixels := self._buffer()),
-            "output_buffer": (output := self._buffer()),
+            "weights_buffer": (weights := ByteBuffer(self.buffer_bytes)),
+            "pixels_buffer": (pixels := ByteBuffer(self.buffer_bytes)),
+            "output_buffer": (output := ByteBuffer(self.buffer_bytes)),
             "weight_beats": (weight_beats := BytesToLanes(config.weight_bytes)),
             "pixel_beats": (pixel_beats := BytesToLanes(config.input_lanes)),
             "output_bytes": (output_bytes := LanesToBytes(config.requantizer_lanes)),
@@ -97,15 +102,15 @@ class BoardTop(wiring.Component):
 
         # --- the engine ----------------------------------------------------------------------------------------------
         wiring.connect(m, command.layer, engine.layer)
-        wiring.connect(m, command.weights, weights.w_stream)
-        wiring.connect(m, weights.r_stream, weight_beats.i)
+        wiring.connect(m, command.weights, weights.i)
+        wiring.connect(m, weights.o, weight_beats.i)
         wiring.connect(m, weight_beats.o, engine.weights)
-        wiring.connect(m, command.pixels, pixels.w_stream)
-        wiring.connect(m, pixels.r_stream, pixel_beats.i)
+        wiring.connect(m, command.pixels, pixels.i)
+        wiring.connect(m, pixels.o, pixel_beats.i)
         wiring.connect(m, pixel_beats.o, engine.pixels)
         wiring.connect(m, engine.o, output_bytes.i)
-        wiring.connect(m, output_bytes.o, output.w_stream)
-        wiring.connect(m, output.r_stream, command.o)
+        wiring.connect(m, output_bytes.o, output.i)
+        wiring.connect(m, output.o, command.o)
         wiring.connect(m, engine.status, command.status)
         empty = (weights.level == 0) & (pixels.level == 0) & (output.level == 0)
         m.d.comb += [
@@ -115,6 +120,3 @@ class BoardTop(wiring.Component):
             command.clean.eq(empty & weight_beats.empty & pixel_beats.empty & output_bytes.empty),
         ]
         return m
-
-    def _buffer(self) -> fifo.SyncFIFOBuffered:
-        return fifo.SyncFIFOBuffered(width=8, depth=self.buffer_bytes)

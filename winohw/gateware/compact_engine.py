@@ -16,7 +16,8 @@ from winohw.gateware.config import EngineConfig
 from winohw.gateware.descriptor import DescriptorReader, LayerError
 from winohw.gateware.input_transform import InputTransform
 from winohw.gateware.line_buffer import LineBuffer
-from winohw.gateware.multiplier import Multiplier, multiplier_latency, products_per_cell
+from winohw.gateware.multiplier import multiplier_latency, products_per_cell
+from winohw.gateware.multiply_add import MultiplyAdd
 from winohw.gateware.pipeline import delayed
 from winohw.gateware.pixel_serializer import PixelSerializer
 from winohw.gateware.requantizer import Requantizer
@@ -143,7 +144,6 @@ def elaborate_compact(engine: Engine) -> Module:
     m.submodules.accumulator = accumulator = RestingAccumulator(
         input_tile=n,
         columns=q,
-        sum_bits=config.v_bits + config.u_bits,
         acc_bits=config.acc_bits,
         words=config.max_tiles * config.fold,
         memory=config.family,
@@ -201,22 +201,23 @@ def elaborate_compact(engine: Engine) -> Module:
     early = data.View(control, flags)
     m.d.comb += [weight_store.control.valid.eq(early.valid), weight_store.control.start.eq(early.start & early.valid)]
     cells = [
-        Multiplier(config.v_bits, config.u_bits, config.multiplier)
+        MultiplyAdd(config.v_bits, config.u_bits, config.acc_bits, config.multiplier)
         for _ in range(0, n * q, products_per_cell(config.multiplier))
     ]
-    latency = cells[0].latency
-    flags = delayed(m, flags, weight_store.lead + latency - accumulator.lead, name="late_flags")
+    # What is stored comes a cycle before the cells add to it.
+    to_adders = weight_store.lead + cells[0].latency - 1
+    flags = delayed(m, flags, to_adders - accumulator.lead, name="late_flags")
     m.d.comb += accumulator.control.eq(data.View(control, flags))
     for k, cell in enumerate(cells):
         m.submodules[f"cell{k}"] = cell
-        m.d.comb += cell.b_en.eq(1)
     for tap in range(n * q):
         i, a = divmod(tap, q)
         cell, product = cells[tap // cells[0].products], tap % cells[0].products
         m.d.comb += [
             cell.a[product].eq(input_transform.o.payload[i][a]),
             cell.b[product].eq(weight_store.o[i][a]),
-            accumulator.i[i][a].eq(cell.p[product]),
+            cell.c[product].eq(accumulator.o.payload[i][a]),
+            accumulator.total[i][a].eq(cell.p[product]),
         ]
 
     # --- from the accumulators to pixels -----------------------------------------------------------------------------
@@ -266,7 +267,7 @@ def elaborate_compact(engine: Engine) -> Module:
             with m.If(descriptor.error_strobe):
                 m.d.sync += status.code.eq(descriptor.error)
                 m.next = "REPORT"
-            with m.Elif(descriptor.valid & ~accumulator.clearing):
+            with m.Elif(descriptor.valid):
                 m.next = "START"
         with m.State("START"):
             m.d.comb += start.eq(1)

@@ -4,7 +4,13 @@ from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["HeadQueue"]
+__all__ = ["HeadQueue", "check_depth"]
+
+
+def check_depth(depth: int) -> None:
+    """Raises ``ValueError`` unless there is such a queue."""
+    if depth < 4 or depth & (depth - 1):
+        raise ValueError(f"Queue depth must be a power of two, 4 or more, not {depth!r}")
 
 
 class HeadQueue(wiring.Component):
@@ -42,8 +48,7 @@ class HeadQueue(wiring.Component):
     latency = 2
 
     def __init__(self, shape: ShapeLike, depth: int):
-        if depth < 4 or depth & (depth - 1):
-            raise ValueError(f"Queue depth must be a power of two, 4 or more, not {depth!r}")
+        check_depth(depth)
         self.shape = shape
         self.depth = depth
         super().__init__(

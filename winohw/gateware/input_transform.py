@@ -18,6 +18,7 @@ from winohw.gateware.narrow import Narrow
 from winohw.gateware.pipeline import delayed, matrix_layout
 from winohw.gateware.shift_selector import ShiftSelector
 from winohw.gateware.transposer import Transposer
+from winohw.gateware.turning_transposer import TurningTransposer
 from winohw.numerics.formats import Narrowing
 from winohw.numerics.golden import transform
 
@@ -34,8 +35,8 @@ class InputTransform(wiring.Component):
 
     A patch d (n×n int8) comes as ``fold`` chunks of ``n / fold`` rows, and V leaves as ``fold`` chunks of ``n / fold``
     columns. First each row of a chunk becomes a row of d·B. With ``fold = 1`` the columns follow at once; otherwise a
-    transposer collects the rows of a patch and gives columns, with a double buffer, so that patches follow each other
-    without a gap. Then each column becomes a column of V, exactly, or narrowed by a shift per tap in the ``quantized``
+    transposer collects the rows of a patch and gives columns, while the next patch comes, so that patches follow each
+    other without a gap. Then each column becomes a column of V, exactly, or narrowed by a shift per tap in the ``quantized``
     profile.
 
     It never stalls. The chunks of a patch come, and leave, without a pause.
@@ -110,7 +111,12 @@ class InputTransform(wiring.Component):
         # Network a makes column a of every chunk.
         shared = [_union(column_ranges[a :: self.columns]) for a in range(self.columns)]
         self._columns = [LinearNetwork(winograd.bt, [bounds] * n) for bounds in shared]
-        self._transposer = Transposer(signed(self._rows[0].output_bits), n, n, self.columns, self.columns, kind=kind)
+        entry = signed(self._rows[0].output_bits)
+        self._transposer: Transposer | TurningTransposer
+        if fold > 2:
+            self._transposer = TurningTransposer(entry, n, self.columns, kind=kind)
+        else:
+            self._transposer = Transposer(entry, n, n, self.columns, self.columns, kind=kind)
         exact_bits = max(network.output_bits for network in self._columns)
         self.v_bits = exact_bits if narrowing is None else narrowing.bits
         self.latency = self._rows[0].latency + self._columns[0].latency

@@ -8,14 +8,25 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from winohw.gateware.frame import HEADER, MAX_PAYLOAD, OVERHEAD
+from winohw.gateware.memory import MEMORY_OUTPUT
 
 __all__ = ["FrameReceiver", "FrameSender"]
 
 
-def _buffer(m: Module, name: str) -> tuple[memory.WritePort, memory.ReadPort]:
-    buffer = memory.Memory(shape=8, depth=256, init=[])
+#: Bits of a CRC a cycle. A byte takes longer on any line than its two halves do, and half the width is half the logic.
+_CRC_BITS = 4
+
+
+def _buffer(m: Module, name: str) -> tuple[memory.WritePort, Signal, Signal]:
+    """A memory of bytes: where it is written, a byte's address, and the byte a cycle later."""
+    # What is read while it is written is not used. Yosys merges a register into an asynchronous read port, and heeds
+    # the attribute only then.
+    buffer = memory.Memory(shape=8, depth=256, init=[], attrs={"no_rw_check": 1})
     m.submodules[name] = buffer
-    return buffer.write_port(), buffer.read_port()
+    read = buffer.read_port(domain="comb")
+    fetched = Signal(8, name=MEMORY_OUTPUT, reset_less=True)
+    m.d.sync += fetched.eq(read.data)
+    return buffer.write_port(), read.addr, fetched
 
 
 class FrameReceiver(wiring.Component):
@@ -23,7 +34,7 @@ class FrameReceiver(wiring.Component):
 
     A frame stands until `done`; bytes that come meanwhile are dropped, up to the zero byte that ends their frame.
 
-    Latency: 1 cycle from the zero byte after a frame to `valid`. Throughput: a byte a cycle. Backpressure: none.
+    Latency: 1 cycle from the zero byte after a frame to `valid`. Throughput: a byte each 2 cycles. Backpressure: none.
 
     Members
     -------
@@ -52,8 +63,9 @@ class FrameReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        write, read = _buffer(m, "payload")
-        m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
+        write, address, byte = _buffer(m, "payload")
+        m.submodules.crc = crc = CRC32_ISO_HDLC(_CRC_BITS).create()
+        rest, rest_left = Signal(8 - _CRC_BITS), Signal()  # of a byte, for the CRC
         started = Signal()  # bytes of a frame have come
         drop = Signal()  # no byte up to the next zero counts
         run = Signal(8)  # bytes up to the next code
@@ -64,16 +76,16 @@ class FrameReceiver(wiring.Component):
         usable = self.i.valid & ~drop & ~full & ~self.valid
         m.d.comb += [
             decoded.eq(Mux(run == 0, 0, self.i.payload)),
-            crc.data.eq(decoded),
-            crc.valid.eq(emit),
+            crc.data.eq(Mux(rest_left, rest, decoded)),
+            crc.valid.eq(emit | rest_left),
             crc.start.eq(self.i.valid & (self.i.payload == 0)),
             write.addr.eq((count - HEADER)[:8]),
             write.data.eq(decoded),
             write.en.eq(emit & (count >= HEADER)),
-            read.addr.eq(self.address),
-            self.byte.eq(read.data),
+            address.eq(self.address),
+            self.byte.eq(byte),
         ]
-        m.d.sync += self.damaged.eq(0)
+        m.d.sync += [self.damaged.eq(0), rest.eq(decoded[_CRC_BITS:]), rest_left.eq(emit)]
         with m.If(self.i.valid & (self.i.payload == 0)):
             complete = (count >= OVERHEAD) & (count == self.length + OVERHEAD)
             with m.If(started):
@@ -103,8 +115,8 @@ class FrameReceiver(wiring.Component):
 class FrameSender(wiring.Component):
     """Codes a frame, sends it, and keeps it to be sent again.
 
-    Latency: 6 cycles from the last byte in to the first one out. Throughput: a byte in each cycle, a byte out each 2
-    cycles. Backpressure: `i.ready` is low while a frame is sent; `o` may stall for ever.
+    Latency: 6 cycles from the last byte in to the first one out. Throughput: a byte each 2 cycles in and out.
+    Backpressure: `i.ready` is low while a frame is sent; `o` may stall for ever.
 
     Members
     -------
@@ -126,21 +138,21 @@ class FrameSender(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        write, read = _buffer(m, "coded")
-        m.submodules.crc = crc = CRC32_ISO_HDLC(8).create()
+        write, address, fetched = _buffer(m, "coded")
+        m.submodules.crc = crc = CRC32_ISO_HDLC(_CRC_BITS).create()
+        half = Signal()  # the CRC has seen the first half of the byte that stands
         end, code = Signal(8, init=1), Signal(8)  # where the next byte goes, where the code of its block stands
         size, place = Signal(8), Signal(8)
         byte, emit, close = Signal(8), Signal(), Signal()
         check = Signal(range(4))
         zero = close | (byte == 0)
         m.d.comb += [
-            crc.data.eq(self.i.payload.byte),
-            crc.valid.eq(self.i.valid & self.i.ready),
+            crc.data.eq(self.i.payload.byte.word_select(half, _CRC_BITS)),
             # A zero byte is not written: the code of the block before it is, and its own place holds the next code.
             write.addr.eq(Mux(zero, code, end)),
             write.data.eq(Mux(zero, end - code, byte)),
             write.en.eq(emit | close),
-            read.addr.eq(place),
+            address.eq(place),
         ]
         with m.If(emit):
             m.d.sync += end.eq(end + 1)
@@ -148,11 +160,13 @@ class FrameSender(wiring.Component):
                 m.d.sync += code.eq(end)
         with m.FSM():
             with m.State("FILL"):
-                m.d.comb += [self.i.ready.eq(1), byte.eq(self.i.payload.byte), emit.eq(self.i.valid)]
-                m.d.comb += self.idle.eq((end == 1) & ~self.i.valid)
+                m.d.comb += [byte.eq(self.i.payload.byte), self.idle.eq((end == 1) & ~self.i.valid)]
+                m.d.comb += [crc.valid.eq(self.i.valid), self.i.ready.eq(half), emit.eq(self.i.valid & half)]
                 m.d.sync += place.eq(0)
-                with m.If(self.i.valid), m.If(self.i.payload.last):
-                    m.next = "CHECK"
+                with m.If(self.i.valid):
+                    m.d.sync += half.eq(~half)
+                    with m.If(half & self.i.payload.last):
+                        m.next = "CHECK"
                 with m.Elif(self.again & self.idle & (size != 0)):
                     m.next = "BEGIN"
             with m.State("CHECK"):
@@ -172,7 +186,7 @@ class FrameSender(wiring.Component):
             with m.State("READ"):
                 m.next = "SEND"
             with m.State("SEND"):
-                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(read.data)]
+                m.d.comb += [self.o.valid.eq(1), self.o.payload.eq(fetched)]
                 with m.If(self.o.ready):
                     m.d.sync += place.eq(place + 1)
                     m.next = "READ"

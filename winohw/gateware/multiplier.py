@@ -1,12 +1,12 @@
 """Signed multipliers with registered inputs and outputs, one kind for each family's DSP block."""
 
 import numpy as np
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, Signal, Value, ValueLike, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["KINDS", "Multiplier", "check_parameters", "multiplier_latency", "products_per_cell"]
+__all__ = ["KINDS", "Multiplier", "check_parameters", "multiplier_latency", "products_per_cell", "sb_mac16"]
 
 _WIDEST = {"generic": 64, "ecp5": 18, "ice40": 16, "ice40_dual": 8, "lut": 64}
 
@@ -32,6 +32,30 @@ def check_parameters(a_width: int, b_width: int, kind: str) -> None:
     for name, width in (("a_width", a_width), ("b_width", b_width)):
         if not 1 <= width <= _WIDEST[kind]:
             raise ValueError(f"Multiplier {name} must be 1 to {_WIDEST[kind]} for kind {kind!r}, not {width!r}")
+
+
+def sb_mac16(
+    a: data.View, b: data.View, lane: int, **arguments: int | ValueLike
+) -> tuple[Instance, Signal]:
+    """An SB_MAC16 with registered operands of ``lane`` bits each, and its output; what else it does the arguments say."""
+    left, right = (
+        Cat(Cat(number, number[-1].replicate(lane - len(number))) for number in operand) for operand in (a, b)
+    )
+    output = Signal(32)
+    cell = Instance(
+        "SB_MAC16",
+        p_A_REG=1,
+        p_B_REG=1,
+        p_A_SIGNED=1,
+        p_B_SIGNED=1,
+        i_CLK=ClockSignal(),
+        i_CE=Const(1),
+        i_A=left,
+        i_B=right,
+        o_O=output,
+        **arguments,
+    )
+    return cell, output
 
 
 class Multiplier(wiring.Component):
@@ -155,35 +179,17 @@ class Multiplier(wiring.Component):
 
     def _ice40(self, m: Module) -> None:
         # The output register is the one behind the adder of the four partial products ("IM_BYPASS").
-        product = self._sb_mac16(m, 16, p_PIPELINE_16x16_MULT_REG2=1, **_output_select(3))
+        m.submodules.cell, product = sb_mac16(
+            self.a, self.b, 16, p_PIPELINE_16x16_MULT_REG2=1, **_output_select(3), i_BHOLD=~self.b_en
+        )
         m.d.comb += self.p[0].eq(product)
 
     def _ice40_dual(self, m: Module) -> None:
-        product = self._sb_mac16(m, 8, p_MODE_8x8=1, p_TOP_8x8_MULT_REG=1, p_BOT_8x8_MULT_REG=1, **_output_select(2))
+        registers = {"p_TOP_8x8_MULT_REG": 1, "p_BOT_8x8_MULT_REG": 1}
+        m.submodules.cell, product = sb_mac16(
+            self.a, self.b, 8, p_MODE_8x8=1, **registers, **_output_select(2), i_BHOLD=~self.b_en
+        )
         m.d.comb += [self.p[k].eq(product[16 * k :]) for k in range(2)]
-
-    def _sb_mac16(self, m: Module, lane: int, **parameters: int) -> Value:
-        """The product output of a cell with registered operands of ``lane`` bits each; its C and D are not in use."""
-        a, b = (
-            Cat(Cat(number, number[-1].replicate(lane - len(number))) for number in operand)
-            for operand in (self.a, self.b)
-        )
-        product = Signal(32)
-        m.submodules.cell = Instance(
-            "SB_MAC16",
-            p_A_REG=1,
-            p_B_REG=1,
-            p_A_SIGNED=1,
-            p_B_SIGNED=1,
-            **parameters,
-            i_CLK=ClockSignal(),
-            i_CE=Const(1),
-            i_A=a,
-            i_B=b,
-            i_BHOLD=~self.b_en,
-            o_O=product,
-        )
-        return product
 
     def _lut(self, m: Module) -> None:
         # Two rows of partial products make one adder: four inputs a bit. The topmost row counts negative.

@@ -10,20 +10,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from winohw.algorithm.modular import wrap
 from winohw.gateware.memory import Memory
+from winohw.gateware.pipeline import delayed
 
 __all__ = ["RestingAccumulator"]
 
 
 class RestingAccumulator(wiring.Component):
-    """Adds chunks of sums to those it has stored, modulo ``2**acc_bits``, in two halves of a memory.
+    """Stores the sums that chunks add up to, in two halves of a memory; the adders are behind the multipliers.
 
     A round is what the chunks of one group of output channels add up to: several passes over the same words, each of
-    them marked by ``start``. The first pass of a round, marked by ``first``, goes on in the other half. What a round
-    leaves is fetched later, word after word, in cycles in which no chunk comes (``fetch``; with ``start`` the first
-    word of the next round to be fetched). Fetched words become zero, so that the first pass adds to zeros and needs no
-    multiplexer; so does the whole memory after a reset, while ``clearing``.
+    them marked by ``start``. The first pass of a round, marked by ``first``, goes on in the other half; what it adds to
+    is read from a word that is always zero. What a round leaves is fetched later, word after word, in cycles in which
+    no chunk comes (``fetch``; with ``start`` the first word of the next round to be fetched).
 
-    ``control`` belongs to the chunk that comes at ``i`` exactly ``lead`` cycles later.
+    What is stored comes at ``o`` exactly ``lead`` cycles after ``control``, and is to be given back with its chunk added,
+    at ``total``, a cycle later.
 
     Latency: ``lead`` cycles from a fetch to its word at ``o``. Throughput: a chunk or a fetch a cycle; what is done
     with a word comes ``recurrence`` cycles or more after what was done with it before.
@@ -32,8 +33,8 @@ class RestingAccumulator(wiring.Component):
     ----------
     input_tile, columns : int
         n and Q: rows and columns of a chunk.
-    sum_bits, acc_bits : int
-        Width of a sum and of an accumulator.
+    acc_bits : int
+        Width of a sum.
     words : int
         Chunks of a pass, at most; each half holds the next power of two.
     memory : str
@@ -49,13 +50,11 @@ class RestingAccumulator(wiring.Component):
     Members
     -------
     control : In(StructLayout({valid: 1, start: 1, first: 1, fetch: 1}))
-        ``start`` and ``first`` count with ``valid``, ``start`` with ``fetch`` too; never both.
-    i : In([n][Q] signed(sum_bits))
-        The sums of a chunk.
+        ``first`` counts with ``valid``, ``start`` with either; never both ``valid`` and ``fetch``.
     o : Out(stream.Signature([n][Q] signed(acc_bits), always_ready=True))
-        Words that were fetched.
-    clearing : Out(1)
-        After a reset, for as many cycles as there are words: no chunk may come.
+        What is stored; ``valid`` where it was fetched.
+    total : In([n][Q] signed(acc_bits))
+        The sums with a chunk added.
 
     Raises
     ------
@@ -66,13 +65,10 @@ class RestingAccumulator(wiring.Component):
     lead = Memory.latency
     recurrence = 4
 
-    def __init__(
-        self, *, input_tile: int, columns: int, sum_bits: int, acc_bits: int, words: int, memory: str = "generic"
-    ):
+    def __init__(self, *, input_tile: int, columns: int, acc_bits: int, words: int, memory: str = "generic"):
         for name, value in (
             ("input_tile", input_tile),
             ("columns", columns),
-            ("sum_bits", sum_bits),
             ("acc_bits", acc_bits),
             ("words", words),
         ):
@@ -80,23 +76,21 @@ class RestingAccumulator(wiring.Component):
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         self.input_tile = input_tile
         self.columns = columns
-        self.sum_bits = sum_bits
         self.acc_bits = acc_bits
         self.words = words
         self.memory = memory
         self._half_bits = max(1, (words - 1).bit_length())
-        Memory.check_parameters(acc_bits, 2 << self._half_bits, memory)
+        # The last word of the second half is the zero, or one of its own where there is none to spare.
+        self._zero = (2 << self._half_bits) - (words < 1 << self._half_bits)
+        Memory.check_parameters(acc_bits, self._zero + 1, memory)
+        chunk = data.ArrayLayout(data.ArrayLayout(signed(acc_bits), columns), input_tile)
         super().__init__(
             {
                 "control": In(data.StructLayout({"valid": 1, "start": 1, "first": 1, "fetch": 1})),
-                "i": In(self._chunk(sum_bits)),
-                "o": Out(stream.Signature(self._chunk(acc_bits), always_ready=True)),
-                "clearing": Out(1, init=1),
+                "o": Out(stream.Signature(chunk, always_ready=True)),
+                "total": In(chunk),
             }
         )
-
-    def _chunk(self, bits: int) -> data.ArrayLayout:
-        return data.ArrayLayout(data.ArrayLayout(signed(bits), self.columns), self.input_tile)
 
     def model(self, sums: ArrayLike) -> NDArray[np.int64]:
         """What the passes of rounds ``[round, pass, word, i, a]`` add up to, ``[round, word, i, a]``."""
@@ -107,7 +101,7 @@ class RestingAccumulator(wiring.Component):
         bits = self._half_bits
         control = self.control
         lanes = self.input_tile * self.columns
-        m.submodules.memory = memory = Memory(lanes * self.acc_bits, 2 << bits, self.memory)
+        m.submodules.memory = memory = Memory(lanes * self.acc_bits, self._zero + 1, self.memory)
 
         half, fetch_half = Signal(), Signal()
         next_word, next_fetch = Signal(bits), Signal(bits)
@@ -123,38 +117,17 @@ class RestingAccumulator(wiring.Component):
             m.d.sync += [next_word.eq(word + 1), half.eq(this_half)]
         with m.If(control.fetch):
             m.d.sync += [next_fetch.eq(fetched + 1), fetch_half.eq(this_fetch)]
-        addr = Mux(control.fetch, Cat(fetched, this_fetch), Cat(word, this_half))
-        m.d.comb += memory.read_addr.eq(addr)
+        place = Cat(word, this_half)
+        kept = Mux(control.first, self._zero, place)
+        m.d.comb += memory.read_addr.eq(Mux(control.fetch, Cat(fetched, this_fetch), kept))
 
-        # From the cycle in which a word is read to the one in which the total, or zero, is written.
-        write_addr, write_en, clear = addr, control.valid | control.fetch, control.fetch
-        for stage in range(self.lead + 1):
-            before = write_addr, write_en, clear
-            if stage == self.lead:
-                m.d.comb += self.o.valid.eq(clear)
-            write_addr = Signal(bits + 1, name=f"write_addr{stage}", reset_less=True)
-            write_en = Signal(name=f"write_en{stage}")
-            clear = Signal(name=f"clear{stage}")
-            m.d.sync += [x.eq(y) for x, y in zip((write_addr, write_en, clear), before, strict=True)]
-            last_clear = before[2]
-
-        left = Signal(bits + 2, init=2 << bits)  # words to be cleared
-        m.d.comb += self.clearing.eq(left != 0)
-        with m.If(self.clearing):
-            m.d.sync += left.eq(left - 1)
+        # From the cycle in which a word is read to the one in which the total is written.
+        write_addr = delayed(m, place, self.lead + 1, name="write_addr", reset_less=True)
         m.d.comb += [
-            memory.write_en.eq(write_en | self.clearing),
-            memory.write_addr.eq(Mux(self.clearing, left[: bits + 1], write_addr)),
+            memory.write_en.eq(delayed(m, control.valid, self.lead + 1, name="write_en")),
+            memory.write_addr.eq(write_addr),
+            memory.write_data.eq(self.total),
+            self.o.payload.eq(memory.read_data),
+            self.o.valid.eq(delayed(m, control.fetch, self.lead, name="fetched")),
         ]
-        sums = [entry for row in self.i for entry in row]
-        for lane, (entry, output) in enumerate(zip(sums, (e for row in self.o.payload for e in row), strict=True)):
-            stored = memory.read_data[lane * self.acc_bits :][: self.acc_bits].as_signed()
-            total = Signal(signed(self.acc_bits), name=f"total{lane}")
-            m.d.comb += [
-                output.eq(stored),
-                memory.write_data[lane * self.acc_bits :][: self.acc_bits].eq(total),
-            ]
-            m.d.sync += total.eq(stored + entry)
-            with m.If(last_clear | self.clearing):
-                m.d.sync += total.eq(0)
         return m

@@ -180,7 +180,7 @@ def test_shift_requantization_equals_the_definition():
         pixels = ShiftRequantization(bias, shift, zero_point, low, high).apply(acc)
         expected = [
             [
-                min(max(int32((int32(a + b) * 2 + (1 << -s) >> 1 - s) + zero_point), low), high)
+                min(max((int32(a + b) * 2 + (1 << -s) >> 1 - s) + zero_point, low), high)
                 for a, b, s in zip(row, bias.tolist(), shift.tolist(), strict=True)
             ]
             for row in acc.tolist()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,15 @@ from winohw.gateware.pipeline import delayed
 from winohw.numerics.requantize import ShiftRequantization
 
 __all__ = ["CompactRequantizer"]
+
+
+#: Bits of a value and its guard bit, beyond which no zero point brings it back into the range of a pixel.
+_ENOUGH = 10
+
+
+def _unfit(x: Value, bits: int) -> Value:
+    """Whether a signed number needs more bits."""
+    return x[bits - 1 :].any() & ~x[bits - 1 :].all()
 
 
 class CompactRequantizer(wiring.Component):
@@ -80,15 +89,23 @@ class CompactRequantizer(wiring.Component):
         exponent = registered((-i.shift)[:5], "exponent")
         # The lowest bit is the guard bit: half a unit.
         x = Cat(0, registered((i.acc + i.bias)[:32], "biased")).as_signed()
+        outside, negative = Const(0, 1), x[-1]
         for first in (3, 1, 0):
-            x = registered(x >> (exponent[first:] << first), "shifted")
+            amounts = [k << first for k in range(1 << len(exponent[first:]))]
+            # What no longer fits stays too large for a pixel, by whatever it is yet to be shifted.
+            bits = _ENOUGH + (1 << first) - 1
+            amount = Array(amounts)[exponent[first:]]
+            unfit = Array([_unfit(x >> amount, bits) for amount in amounts])[exponent[first:]]
+            outside, negative = registered(outside | unfit, "outside"), registered(negative, "negative")
+            x = registered((x >> amount)[:bits].as_signed(), "shifted")
             if first:
                 exponent = registered(exponent[:first], "exponent")
         # A one in front of the guard bit makes it the carry into the adder of the others.
-        zero_point = Cat(x[0], self.output_zero_point, self.output_zero_point[-1].replicate(24))
-        x = registered((Cat(1, x[1:]) + zero_point)[1:33].as_signed(), "offset")
-        outside = x[7:].any() & ~x[7:].all()
-        pixel = registered(Mux(outside, Mux(x[-1], -128, 127), x[:8].as_signed()), "pixel")
+        zero_point = Cat(x[0], self.output_zero_point, self.output_zero_point[-1].replicate(len(x) - 8))
+        x = registered((Cat(1, x[1:], x[-1]) + zero_point)[1 : len(x) + 1].as_signed(), "offset")
+        outside, negative = registered(outside, "outside"), registered(negative, "negative")
+        outside |= _unfit(x, 8)
+        pixel = registered(Mux(outside, Mux(negative, -128, 127), x[:8].as_signed()), "pixel")
         clamped = Mux(pixel < self.act_min, self.act_min, Mux(pixel > self.act_max, self.act_max, pixel))
         stages.d.sync += self.o.payload.pixel.eq(clamped)
         m.d.comb += [

@@ -33,7 +33,8 @@ class Requantizer(wiring.Component):
     Kind ``tflite`` scales by ``multiplier · 2**(shift - 31)`` as TFLite's reference int8 kernels do: a shift to the
     left if ``shift`` is positive, the high half of the doubled product rounded half up, then, if ``shift`` is negative,
     a division by ``2**-shift`` rounded half away from zero. Kind ``shift`` divides by ``2**-shift`` alone, rounded half
-    up, and has no multiplier. Additions and the shift to the left wrap at 32 bits.
+    up, and has no multiplier. Additions and the shift to the left wrap at 32 bits; only the zero point's of ``shift``
+    does not.
 
     Constants come with each beat and may differ from beat to beat. Lanes beyond ``count`` are computed like the others.
 
@@ -207,7 +208,7 @@ class Requantizer(wiring.Component):
         return _registered(m, (product[fraction:].as_signed() + product[fraction - 1])[:32].as_signed(), "product")
 
     def _divided(self, m: Module, x: Value, exponent: Value) -> Value:
-        """``round(x / 2**exponent) + output_zero_point``, of 32 bits; ties as the kind has them."""
+        """``round(x / 2**exponent) + output_zero_point``; ties, and what becomes of the sum, as the kind has them."""
         x, sticky = Cat(0, x).as_signed(), Const(0, 1)  # the lowest bit is the guard bit: half a unit
         for first, bits in ((0, 3), (3, 2)):
             dropped = Signal()
@@ -222,8 +223,11 @@ class Requantizer(wiring.Component):
         if self.kind == "tflite":
             carry = x[0] & (~x[-1] | sticky)  # a tie below zero goes down
         # A one in front of the carry makes it the carry into the adder of the others.
-        zero_point = Cat(self.output_zero_point, self.output_zero_point[-1].replicate(24))
-        return _registered(m, (Cat(1, x[1:]) + Cat(carry, zero_point))[1:33].as_signed(), "offset")
+        # TFLite's sum wraps at 32 bits, the other does not.
+        bits = 32 + (self.kind == "shift")
+        x = Cat(x[1:], x[-1])[:bits]
+        zero_point = Cat(self.output_zero_point, self.output_zero_point[-1].replicate(bits - 8))
+        return _registered(m, (Cat(1, x) + Cat(carry, zero_point))[1 : bits + 1].as_signed(), "offset")
 
     def _clamped(self, m: Module, x: Value) -> Value:
         """``x`` between ``act_min`` and ``act_max``; first between the limits of 8 bits, for narrow comparisons."""

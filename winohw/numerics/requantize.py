@@ -174,8 +174,8 @@ class _ChannelConstants:
             raise ValueError(f"The last axis of the accumulators must have {self.channels} channels, not {acc.shape}")
         return wrap(acc + self.bias, 32)
 
-    def _pixels(self, scaled: NDArray[np.int64]) -> NDArray[np.int8]:
-        return np.clip(wrap(scaled + self.output_zero_point, 32), self.act_min, self.act_max).astype(np.int8)
+    def _clamped(self, pixels: NDArray[np.int64]) -> NDArray[np.int8]:
+        return np.clip(pixels, self.act_min, self.act_max).astype(np.int8)
 
     def with_bias(self, bias: ArrayLike) -> Self:
         """The same requantization with another bias."""
@@ -250,7 +250,8 @@ class Requantization(_ChannelConstants):
     def apply(self, acc: ArrayLike) -> NDArray[np.int8]:
         """Pixels of the accumulators ``acc``, int32 ``[..., K]``, which do not contain the bias."""
         x = self._accumulators(acc)
-        return self._pixels(multiply_by_quantized_multiplier(x, self.multiplier, self.shift))
+        scaled = multiply_by_quantized_multiplier(x, self.multiplier, self.shift)
+        return self._clamped(wrap(scaled + self.output_zero_point, 32))
 
     def rescaled(self, factor: Fraction) -> "Requantization":
         """The requantization that gives the same pixels for accumulators ``factor`` times as large.
@@ -276,7 +277,7 @@ class Requantization(_ChannelConstants):
 class ShiftRequantization(_ChannelConstants):
     """Requantization without a multiplier: a rounding right shift, ties toward plus infinity.
 
-    ``pixel = clamp(round((acc + bias) * 2**shift) + output_zero_point)``. Both additions wrap at 32 bits.
+    ``pixel = clamp(round((acc + bias) * 2**shift) + output_zero_point)``. The sum with the bias wraps at 32 bits.
 
     Parameters
     ----------
@@ -308,7 +309,8 @@ class ShiftRequantization(_ChannelConstants):
 
     def apply(self, acc: ArrayLike) -> NDArray[np.int8]:
         """Pixels of the accumulators ``acc``, int32 ``[..., K]``, which do not contain the bias."""
-        return self._pixels(rounding_shift(self._accumulators(acc), -self.shift, Rounding.HALF_UP))
+        scaled = rounding_shift(self._accumulators(acc), -self.shift, Rounding.HALF_UP)
+        return self._clamped(scaled + self.output_zero_point)
 
     def rescaled(self, factor: Fraction) -> "ShiftRequantization":
         """The requantization that gives the same pixels for accumulators ``factor`` times as large.

@@ -127,10 +127,8 @@ class CommandProcessor(wiring.Component):
         verdict, kept_verdict = Signal(Code), Signal(Code)
         m.d.sync += kept_verdict.eq(verdict)
         fresh, known = Signal(), Signal()
-        m.d.sync += [
-            fresh.eq(in_sequence & (self.sequence == (last_sequence + 1)[:16])),
-            known.eq(in_sequence & (self.sequence == last_sequence)),
-        ]
+        ahead = (self.sequence - last_sequence)[:16]
+        m.d.sync += [fresh.eq(in_sequence & (ahead == 1)), known.eq(in_sequence & (ahead == 0))]
         running = described & ~finished
         with m.If(~((kind >= Kind.RESET) & (kind <= Kind.STATUS))):
             m.d.comb += verdict.eq(Code.UNKNOWN)
@@ -152,7 +150,9 @@ class CommandProcessor(wiring.Component):
             m.d.comb += verdict.eq(Code.LENGTH)
 
         # --- the bytes of an answer ----------------------------------------------------------------------------------
-        counted = {"damaged": Signal(16, name="kept_damaged"), "repeated": Signal(16, name="kept_repeated")}
+        # No request is repeated while one is answered, but another may be damaged.
+        kept_damaged = Signal(16)
+        counted = {"damaged": kept_damaged, "repeated": repeated}
         figures = [counted[name] if name in counted else status[name] for name in STATUS_FIELDS]
         words = Cat(Cat(value, Const(0, 32 - len(value))) for value in figures)
         head = Cat(
@@ -268,7 +268,7 @@ class CommandProcessor(wiring.Component):
                 m.next = "HEAD"
             with m.State("HEAD"):
                 m.d.sync += [kept_head.eq(head), told.eq(finished)]
-                m.d.sync += [counted["damaged"].eq(damaged), counted["repeated"].eq(repeated)]
+                m.d.sync += kept_damaged.eq(damaged)
                 m.next = "PICK"
             with m.State("PICK"):
                 # Bytes come out of memories: they are kept before anybody makes something of them.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 
 from winohw.gateware.compact_requantizer import CompactRequantizer
@@ -193,13 +193,12 @@ def elaborate_compact(engine: Engine) -> Module:
     ]
     if config.line_memory == "single":
         m.d.comb += line_buffer.hold.eq(sequencer.hold)
-    control = data.StructLayout({"valid": 1, "start": 1, "first": 1, "fetch": 1})
-    flags = Cat(sequencer.o.valid, token.start & (sequencer.o.valid | token.fetch), token.first, token.fetch)
+    # Whether a chunk is of the first input channel, or without one, whether a chunk is fetched.
+    mark = Mux(sequencer.o.valid, token.first, token.fetch)
+    flags = Cat(sequencer.o.valid, token.start & (sequencer.o.valid | token.fetch), mark)
     to_array = line_buffer.read_latency + input_transform.chunk_latency
-    to_weights = to_array - weight_store.lead
-    flags = delayed(m, flags, to_weights, name="flags")
-    early = data.View(control, flags)
-    m.d.comb += [weight_store.control.valid.eq(early.valid), weight_store.control.start.eq(early.start & early.valid)]
+    flags = delayed(m, flags, to_array - weight_store.lead, name="flags")
+    m.d.comb += [weight_store.control.valid.eq(flags[0]), weight_store.control.start.eq(flags[1] & flags[0])]
     cells = [
         MultiplyAdd(config.v_bits, config.u_bits, config.acc_bits, config.multiplier)
         for _ in range(0, n * q, products_per_cell(config.multiplier))
@@ -207,7 +206,13 @@ def elaborate_compact(engine: Engine) -> Module:
     # What is stored comes a cycle before the cells add to it.
     to_adders = weight_store.lead + cells[0].latency - 1
     flags = delayed(m, flags, to_adders - accumulator.lead, name="late_flags")
-    m.d.comb += accumulator.control.eq(data.View(control, flags))
+    valid, begins, mark = flags
+    m.d.comb += [
+        accumulator.control.valid.eq(valid),
+        accumulator.control.start.eq(begins),
+        accumulator.control.first.eq(mark),
+        accumulator.control.fetch.eq(mark & ~valid),
+    ]
     for k, cell in enumerate(cells):
         m.submodules[f"cell{k}"] = cell
     for tap in range(n * q):

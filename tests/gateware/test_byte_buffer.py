@@ -10,7 +10,7 @@ from winohw.sim.testbench import run_stream
 @pytest.mark.parametrize("stalls", [(0, 0), (0, 0.7), (0.7, 0), (0.4, 0.4)], ids=str)
 @pytest.mark.parametrize("depth", [4, 16])
 def test_first_in_first_out(depth, stalls):
-    """Every byte comes once and in order; the level is what has come and not gone, and never more than there is room."""
+    """Every byte comes once and in order; the level is what has come and not gone, and never above the depth."""
     data = np.random.default_rng(depth).integers(0, 256, 300)
     writer, reader = stalls
     result = run_stream(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, ResetInserter
+from amaranth import ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,6 +74,10 @@ class BoardTop(wiring.Component):
         m.submodules.frame_sender = frame_sender = FrameSender()
         m.submodules.command = command = CommandProcessor(self.capabilities.encode())
 
+        # A clock domain of its own for the sake of its reset: the register of the command processor goes to all that it
+        # resets without a gate on the way.
+        m.domains.engine = ClockDomain(local=True)
+        m.d.comb += [ClockSignal("engine").eq(ClockSignal()), ResetSignal("engine").eq(command.reset)]
         parts = {
             "engine": (engine := Engine(config.behavioural if self.simulated else config)),
             "weights_buffer": (weights := ByteBuffer(self.buffer_bytes)),
@@ -84,7 +88,7 @@ class BoardTop(wiring.Component):
             "output_bytes": (output_bytes := LanesToBytes(config.requantizer_lanes)),
         }
         for name, part in parts.items():
-            setattr(m.submodules, name, ResetInserter(command.reset)(part))
+            setattr(m.submodules, name, DomainRenamer("engine")(part))
 
         # --- the link ------------------------------------------------------------------------------------------------
         m.d.comb += [uart_receiver.rx.eq(self.rx), self.tx.eq(uart_transmitter.tx)]

@@ -36,8 +36,8 @@ class InputTransform(wiring.Component):
     A patch d (n×n int8) comes as ``fold`` chunks of ``n / fold`` rows, and V leaves as ``fold`` chunks of ``n / fold``
     columns. First each row of a chunk becomes a row of d·B. With ``fold = 1`` the columns follow at once; otherwise a
     transposer collects the rows of a patch and gives columns, while the next patch comes, so that patches follow each
-    other without a gap. Then each column becomes a column of V, exactly, or narrowed by a shift per tap in the ``quantized``
-    profile.
+    other without a gap. Then each column becomes a column of V, exactly, or narrowed by a shift per tap in the
+    ``quantized`` profile.
 
     It never stalls. The chunks of a patch come, and leave, without a pause.
 

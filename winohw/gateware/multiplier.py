@@ -34,10 +34,8 @@ def check_parameters(a_width: int, b_width: int, kind: str) -> None:
             raise ValueError(f"Multiplier {name} must be 1 to {_WIDEST[kind]} for kind {kind!r}, not {width!r}")
 
 
-def sb_mac16(
-    a: data.View, b: data.View, lane: int, **arguments: int | ValueLike
-) -> tuple[Instance, Signal]:
-    """An SB_MAC16 with registered operands of ``lane`` bits each, and its output; what else it does the arguments say."""
+def sb_mac16(a: data.View, b: data.View, lane: int, **arguments: int | ValueLike) -> tuple[Instance, Signal]:
+    """An SB_MAC16 with registered operands of ``lane`` bits each, and its output; the arguments say what else it does."""
     left, right = (
         Cat(Cat(number, number[-1].replicate(lane - len(number))) for number in operand) for operand in (a, b)
     )

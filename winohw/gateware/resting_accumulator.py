@@ -23,8 +23,8 @@ class RestingAccumulator(wiring.Component):
     is read from a word that is always zero. What a round leaves is fetched later, word after word, in cycles in which
     no chunk comes (``fetch``; with ``start`` the first word of the next round to be fetched).
 
-    What is stored comes at ``o`` exactly ``lead`` cycles after ``control``, and is to be given back with its chunk added,
-    at ``total``, a cycle later.
+    What is stored comes at ``o`` exactly ``lead`` cycles after ``control``, and is to be given back with its chunk
+    added, at ``total``, a cycle later.
 
     Latency: ``lead`` cycles from a fetch to its word at ``o``. Throughput: a chunk or a fetch a cycle; what is done
     with a word comes ``recurrence`` cycles or more after what was done with it before.

@@ -35,7 +35,7 @@ def check_parameters(a_width: int, b_width: int, kind: str) -> None:
 
 
 def sb_mac16(a: data.View, b: data.View, lane: int, **arguments: int | ValueLike) -> tuple[Instance, Signal]:
-    """An SB_MAC16 with registered operands of ``lane`` bits each, and its output; the arguments say what else it does."""
+    """An SB_MAC16 with registered operands of ``lane`` bits, and its output; the arguments say what else it does."""
     left, right = (
         Cat(Cat(number, number[-1].replicate(lane - len(number))) for number in operand) for operand in (a, b)
     )

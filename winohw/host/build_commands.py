@@ -86,6 +86,7 @@ def override_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--max-tiles", type=int, help="Tiles a block."),
             click.option("--drain-tiles", type=int, help="Tiles in the drain buffer."),
             click.option("--max-products", type=int, help="Products of one output: channels times r times r."),
+            click.option("--dimension-bits", type=int, help="Bits of a height or a width."),
             click.option("--frequency", type=float, help="MHz that the engine runs at."),
         ]
     ):

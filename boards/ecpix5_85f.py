@@ -9,13 +9,14 @@ board = Board(
     title="ECPIX-5 85F",
     platform=ECPIX585Platform,
     config=EngineConfig(
-        input_lanes=2,
+        input_lanes=3,
         line_words=1024,
         max_tiles=64,
         drain_tiles=64,
-        requantizer_lanes=2,
+        requantizer_lanes=3,
+        output_columns=2,
         family="ecp5",
     ),
-    frequency=60,
+    frequency=75,
     programmer=("--board", "ecpix5"),
 )

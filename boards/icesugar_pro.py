@@ -9,7 +9,7 @@ board = Board(
     title="iCESugar-Pro",
     platform=ICESugarProPlatform,
     config=EngineConfig(fold=2, max_products=2304, line_words=1024, max_tiles=64, drain_tiles=16, family="ecp5"),
-    frequency=60,
+    frequency=80,
     # The serial port is that of a microcontroller.
     baud=115_200,
     programmer=("--cable", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b"),

@@ -9,6 +9,6 @@ board = Board(
     title="ULX3S 25F",
     platform=ULX3S_25F_Platform,
     config=EngineConfig(fold=2, max_products=2304, line_words=1024, max_tiles=64, drain_tiles=16, family="ecp5"),
-    frequency=80,
+    frequency=85,
     programmer=("--board", "ulx3s"),
 )

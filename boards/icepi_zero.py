@@ -9,6 +9,6 @@ board = Board(
     title="Icepi Zero",
     platform=IcepiZero1_3Platform,
     config=EngineConfig(fold=2, max_products=2304, line_words=1024, max_tiles=64, drain_tiles=16, family="ecp5"),
-    frequency=60,
+    frequency=80,
     programmer=("--board", "icepi-zero"),
 )

@@ -75,6 +75,27 @@ def test_memories_are_near_their_multipliers():
             assert abs(memory_y - y) == 12
 
 
+def test_banks_are_spread_where_multipliers_fill_the_part():
+    """Two memories a bank; those of a row of a patch side by side, columns from left to right, none in the middle."""
+    part = find_part("LFE5U-85F")
+    names = [
+        f"component.line_buffer.bank_{row}_{column}.block0_{k}"
+        for row in range(6)
+        for column in range(6)
+        for k in (0, 1)
+    ]
+    assert not set(names) & set(places([*cells(engine(input_lanes=3)), *names], engine(input_lanes=3), part))
+    config = engine(input_lanes=4)
+    found = places([*cells(config), *names], config, part)
+    assert len(set(found.values())) == len(found)
+    spots = {name: place(found[name]) for name in names}
+    for row in range(6):
+        of_row = [spots[name] for name in names if f"bank_{row}_" in name]
+        assert {y for _, y, _ in of_row} == {(22, 70, 82)[row // 2]}
+        assert [x for x, _, _ in of_row] == sorted(x for x, _, _ in of_row)
+        assert of_row[-1][0] - of_row[0][0] > 80
+
+
 def test_rows_of_taps_are_dealt_to_rows_of_multipliers():
     config = engine(input_lanes=4)
     found = places(cells(config, prefix="board.engine."), config, find_part("LFE5U-85F"))

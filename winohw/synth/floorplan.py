@@ -32,6 +32,9 @@ class Grid:
         Rows of multipliers.
     ram_rows : tuple of tuple of int
         For each of them, the rows of memories for its taps, nearest first.
+    bank_rows : tuple of int
+        Rows of memories among which the line buffer of an array that fills all blocks is shared out, if there are such
+        arrays. The row in the middle is not one of them: what the taps' sums go to is there.
 
     Source: the names of the cells' places as nextpnr-ecp5 gives them.
     """
@@ -39,11 +42,14 @@ class Grid:
     columns: tuple[int, ...]
     dsp_rows: tuple[int, ...]
     ram_rows: tuple[tuple[int, ...], ...]
+    bank_rows: tuple[int, ...] = ()
 
 
 _25K = Grid((4, 13, 22, 33, 42, 51, 60), (13,), ((25, 37),))
 _45K = Grid((4, 13, 22, 31, 42, 51, 60, 69, 78), (22, 46), ((34, 10), (58, 34)))
-_85K = Grid((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58), ((22, 46), (46, 22), (70, 82)))
+_85K = Grid(
+    (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (10, 34, 58), ((22, 46), (46, 22), (70, 82)), (22, 70, 82)
+)
 
 #: By the part, as nextpnr calls it; the smallest one is sold with the next one's die.
 GRIDS = {
@@ -57,6 +63,7 @@ GRIDS = {
 
 _MULTIPLIER = re.compile(r"(?:.*\.)?mac_array\.cell(\d+)\.cell")
 _SUMS = re.compile(r"(?:.*\.)?accumulator\.memory(\d+)\.block(\d+)_(\d+)")
+_BANK = re.compile(r"(?:.*\.)?line_buffer\.bank_(\d+)_(\d+)\.block(\d+)_(\d+)")
 _DRAIN = re.compile(r"(?:.*\.)?drain_buffer\.memory(\d+)_(\d+)\.block(\d+)_(\d+)")
 
 
@@ -66,7 +73,8 @@ def places(cells: Iterable[str], config: EngineConfig, part: Part) -> dict[str, 
     Tap rows are dealt to the rows of multipliers, tap columns to places along them. The multipliers of a tap, one for
     each pair of input and output channel, have a block of their own where there are enough, or share one with the tap
     that has the same control signals (see `MacArray`), and its memories are in the blocks next to it; what finds no
-    room there is left to nextpnr.
+    room there is left to nextpnr. Where the multipliers fill all blocks, the banks of the line buffer are spread over
+    the part as well: in its middle, where nextpnr would have them, there are too few wires across.
 
     Parameters
     ----------
@@ -91,6 +99,7 @@ def places(cells: Iterable[str], config: EngineConfig, part: Part) -> dict[str, 
         return {}
     taken: set[str] = set()
     found: dict[str, str] = {}
+    cells = list(cells)
     for cell in sorted(cells, key=_natural):
         if match := _MULTIPLIER.fullmatch(cell):
             lane, tap = divmod(int(match[1]), n * columns)
@@ -111,6 +120,23 @@ def places(cells: Iterable[str], config: EngineConfig, part: Part) -> dict[str, 
                 taken.add(place)
                 found[cell] = place
                 break
+    if lanes == len(_DSP_SLOTS):
+        found |= _banks(cells, n, grid, taken)
+    return found
+
+
+def _banks(cells: Iterable[str], n: int, grid: Grid, taken: set[str]) -> dict[str, str]:
+    """Places of the line buffer's memories: rows of a patch are dealt to rows of memories, its columns along them."""
+    found: dict[str, str] = {}
+    bands = len(grid.bank_rows)
+    banks = [(match, cell) for cell in cells if (match := _BANK.fullmatch(cell))]
+    order = sorted((int(match[2]), int(match[1]), int(match[3]), int(match[4]), cell) for match, cell in banks)
+    for band, y in enumerate(grid.bank_rows):
+        of_band = [cell for _, row, _, _, cell in order if row * bands // n == band]
+        free = [f"X{x + offset}/Y{y}/{slot}" for x in grid.columns for offset, slot in _RAM_SLOTS]
+        free = [place for place in free if place not in taken]
+        if len(of_band) <= len(free):
+            found |= {cell: free[number * len(free) // len(of_band)] for number, cell in enumerate(of_band)}
     return found
 
 

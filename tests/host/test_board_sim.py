@@ -4,12 +4,16 @@ import tty
 
 import numpy as np
 import pytest
+from random_layers import random_job
 from tiny_board import CAPABILITIES, drawn_job, new_board
 
 from winohw.gateware.frame import Frame, FrameDecoder, Kind, encode_frame
 from winohw.host.board_sim import PseudoTerminal
+from winohw.host.build_commands import overridden
+from winohw.host.connection import connect_simulation
 from winohw.host.driver import Driver
 from winohw.host.transport import SerialTransport
+from winohw.synth.board import find_board
 
 
 def test_the_driver_over_a_pseudo_terminal():
@@ -51,3 +55,15 @@ def test_it_sleeps_when_nothing_moves():
                 break
         else:
             pytest.fail(f"{terminal.board.cycles - cycles} cycles in a second of silence")
+
+
+def test_a_board_with_another_engine():
+    """The F(4,3) engine of docs/boards.md behind the iCEBreaker's link."""
+    sizes = {"dimension_bits": 7, "max_products": 288, "line_words": 8192}
+    board = overridden(find_board("icebreaker"), {"tile": 4, "fold": 6, **sizes})
+    assert board.config.multipliers == 6
+    rng = np.random.default_rng(1)
+    with connect_simulation(board) as driver:
+        for _ in range(3):
+            job, pixels = random_job(rng, board.config, channels=32)
+            np.testing.assert_array_equal(driver.run(job, pixels).pixels, job.layer.reference(pixels))

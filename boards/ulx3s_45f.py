@@ -17,6 +17,6 @@ board = Board(
         requantizer_lanes=2,
         family="ecp5",
     ),
-    frequency=60,
+    frequency=80,
     programmer=("--board", "ulx3s"),
 )

@@ -17,7 +17,7 @@ board = Board(
         requantizer_lanes=2,
         family="ecp5",
     ),
-    frequency=75,
+    frequency=85,
     # The first channel of its FT2232 is JTAG.
     programmer=("--cable", "ft2232"),
     notes="Its ispCLOCK device must be bypassed in the JTAG chain.",

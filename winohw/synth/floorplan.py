@@ -20,6 +20,10 @@ _DSP_SLOTS = ((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5")
 _RAM_SLOTS = ((0, "EBR0"), (2, "EBR1"), (4, "EBR2"), (6, "EBR3"))
 
 
+#: Multipliers a tap from which on the wires of a part are scarce.
+_CROWDED = 3
+
+
 @dataclass(frozen=True)
 class Grid:
     """Where the blocks of four multipliers and of four memories are on an ECP5.
@@ -33,8 +37,8 @@ class Grid:
     ram_rows : tuple of tuple of int
         For each of them, the rows of memories for its taps, nearest first.
     bank_rows : tuple of int
-        Rows of memories among which the line buffer of an array that fills all blocks is shared out, if there are such
-        arrays. The row in the middle is not one of them: what the taps' sums go to is there.
+        Rows of memories among which the line buffer of a large array is shared out, if there are such arrays. The row
+        in the middle is not one of them: what the taps' sums go to is there.
 
     Source: the names of the cells' places as nextpnr-ecp5 gives them.
     """
@@ -73,7 +77,7 @@ def places(cells: Iterable[str], config: EngineConfig, part: Part) -> dict[str, 
     Tap rows are dealt to the rows of multipliers, tap columns to places along them. The multipliers of a tap, one for
     each pair of input and output channel, have a block of their own where there are enough, or share one with the tap
     that has the same control signals (see `MacArray`), and its memories are in the blocks next to it; what finds no
-    room there is left to nextpnr. Where the multipliers fill all blocks, the banks of the line buffer are spread over
+    room there is left to nextpnr. With three or four multipliers a tap, the banks of the line buffer are spread over
     the part as well: in its middle, where nextpnr would have them, there are too few wires across.
 
     Parameters
@@ -120,7 +124,7 @@ def places(cells: Iterable[str], config: EngineConfig, part: Part) -> dict[str, 
                 taken.add(place)
                 found[cell] = place
                 break
-    if lanes == len(_DSP_SLOTS):
+    if lanes >= _CROWDED:
         found |= _banks(cells, n, grid, taken)
     return found
 

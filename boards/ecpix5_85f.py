@@ -9,7 +9,7 @@ board = Board(
     title="ECPIX-5 85F",
     platform=ECPIX585Platform,
     config=EngineConfig(
-        input_lanes=3,
+        input_lanes=4,
         line_words=1024,
         max_tiles=64,
         drain_tiles=64,
@@ -17,6 +17,6 @@ board = Board(
         output_columns=2,
         family="ecp5",
     ),
-    frequency=75,
+    frequency=85,
     programmer=("--board", "ecpix5"),
 )

@@ -9,7 +9,7 @@ board = Board(
     title="ULX3S 85F",
     platform=ULX3S_85F_Platform,
     config=EngineConfig(
-        input_lanes=3,
+        input_lanes=4,
         line_words=1024,
         max_tiles=64,
         drain_tiles=64,
@@ -17,6 +17,6 @@ board = Board(
         output_columns=2,
         family="ecp5",
     ),
-    frequency=60,
+    frequency=75,
     programmer=("--board", "ulx3s"),
 )

@@ -261,7 +261,7 @@ def run(
     if as_json:
         click.echo(json.dumps({**comparison.figures(), **board_figures, "sheet": str(output / "sheet.png")}, indent=2))
     else:
-        _print_comparison(console, comparison)
+        _print_comparison(console, comparison, on_a_board)
         if on_a_board:
             _print_board(console, board_figures["board"])
         console.print(f"Pictures: {output / 'sheet.png'}", soft_wrap=True)
@@ -328,13 +328,14 @@ def _pictures(comparison: Comparison, pixels: np.ndarray, names: list[str] | Non
     ]
 
 
-def _print_comparison(console: Console, comparison: Comparison) -> None:
+def _print_comparison(console: Console, comparison: Comparison, on_a_board: bool) -> None:
     runs = [run for run in (comparison.winograd, comparison.direct) if run is not None]
     table = Table("", *(("direct" if run.job.config.direct else "Winograd") for run in runs))
     rows: list[tuple[str, Callable[[Any], str]]] = [
         ("tile size m", lambda run: str(run.job.tile_size)),
         ("multipliers", lambda run: str(run.job.config.multipliers)),
         ("cycles", lambda run: f"{run.cycles:,}" if run.cycles else "not counted"),
+        ("array at work", lambda run: f"{run.busy:,}" if run.cycles else ""),
         ("utilisation of the multipliers", lambda run: f"{run.utilisation:.1%}" if run.cycles else ""),
         ("effective MAC a cycle", lambda run: f"{run.effective_macs_per_cycle:.1f}" if run.cycles else ""),
     ]
@@ -349,7 +350,14 @@ def _print_comparison(console: Console, comparison: Comparison) -> None:
             f"{comparison.wrong:,} of {total:,} pixels differ from direct convolution; "
             + ("all equal the golden model." if comparison.model else "[red]not equal to the golden model![/]")
         )
-    if comparison.ratio is not None and not comparison.winograd.job.config.direct:
+    if comparison.ratio is None or comparison.winograd.job.config.direct:
+        return
+    if on_a_board:
+        console.print(
+            "The board waits for its serial line; at work, direct convolution takes "
+            f"{comparison.busy_ratio:.2f} times the cycles on as many multipliers."
+        )
+    else:
         console.print(f"Direct convolution takes {comparison.ratio:.2f} times the cycles on as many multipliers.")
 
 

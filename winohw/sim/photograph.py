@@ -63,11 +63,16 @@ class ImageRun:
         return self._sum("cycles")
 
     @property
+    def busy(self) -> int:
+        """Cycles in which a patch chunk entered the array; 0 if they are not counted."""
+        return self._sum("busy")
+
+    @property
     def utilisation(self) -> float | None:
         """Share of all multiplier-cycles that worked on tiles of the layer; lanes without a channel count as idle. None
         if the engine does not count.
         """
-        return None if not self.cycles else self._sum("busy") * self.job.used_lanes / self.cycles
+        return None if not self.cycles else self.busy * self.job.used_lanes / self.cycles
 
     @property
     def effective_macs(self) -> int:
@@ -88,6 +93,7 @@ class ImageRun:
             "tile_size": self.job.tile_size,
             "multipliers": config.multipliers,
             "cycles": self.cycles,
+            "busy": self.busy,
             "utilisation": self.utilisation,
             "effective_macs": self.effective_macs,
             "effective_macs_per_cycle": self.effective_macs_per_cycle,
@@ -124,10 +130,20 @@ class Comparison:
     @property
     def ratio(self) -> float | None:
         """Cycles of direct convolution over those of Winograd, on as many multipliers; None if one is not known."""
+        return self._ratio("cycles")
+
+    @property
+    def busy_ratio(self) -> float | None:
+        """As `ratio`, but only of cycles in which the arrays are at work: what is left where a slow line delivers the
+        pixels.
+        """
+        return self._ratio("busy")
+
+    def _ratio(self, figure: str) -> float | None:
         if self.direct is None or not self.winograd.cycles:
             return None
         scale = self.direct.job.config.multipliers / self.winograd.job.config.multipliers
-        return self.direct.cycles * scale / self.winograd.cycles
+        return getattr(self.direct, figure) * scale / getattr(self.winograd, figure)
 
     def figures(self) -> dict[str, object]:
         """Everything that is reported, for JSON."""
@@ -138,6 +154,7 @@ class Comparison:
             "winograd": self.winograd.figures(),
             "direct": None if self.direct is None else self.direct.figures(),
             "ratio": self.ratio,
+            "busy_ratio": self.busy_ratio,
         }
 
 

@@ -4,6 +4,7 @@ from amaranth_boards.tang_nano_9k import TangNano9kPlatform
 
 from winohw.gateware.config import EngineConfig
 from winohw.synth.board import Board
+from winohw.synth.synthesis import SynthesisOptions
 
 board = Board(
     title="Tang Nano 9K",
@@ -21,5 +22,7 @@ board = Board(
     ),
     frequency=27,
     baud=115_200,
+    # Wide multiplexers stand in blocks of up to eight lookup tables, for which placement finds no room.
+    synthesis=SynthesisOptions(flags=("-nowidelut",)),
     programmer=("--board", "tangnano9k"),
 )

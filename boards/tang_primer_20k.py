@@ -4,7 +4,7 @@ from amaranth_boards.tang_primer_20k import TangPrimer20kPlatform
 
 from winohw.gateware.config import EngineConfig
 from winohw.synth.board import Board
-from winohw.synth.place import PlaceOptions
+from winohw.synth.synthesis import SynthesisOptions
 
 board = Board(
     title="Tang Primer 20K",
@@ -19,7 +19,8 @@ board = Board(
         requantizer="shift",
     ),
     frequency=27,
-    placement=PlaceOptions(flags=("--placer-heap-beta", "0.5")),
     baud=115_200,
+    # Wide multiplexers stand in blocks of up to eight lookup tables, which make placement slow.
+    synthesis=SynthesisOptions(flags=("-nowidelut",)),
     programmer=("--board", "tangprimer20k"),
 )

@@ -8,8 +8,10 @@ from random_layers import random_job, random_layer, random_pixels
 from winohw.algorithm.geometry import ConvGeometry
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.job import Job
+from winohw.host.build_commands import overridden
 from winohw.network.cost import layer_cost
 from winohw.sim.layer import EngineSimulation
+from winohw.synth.board import find_board
 
 COMPACT = {"datapath": "compact", "weights": "host", "dimension_bits": 8}
 ENGINES = {
@@ -43,43 +45,33 @@ def test_equals_simulation(name):
     assert waits.all()
 
 
-def small_part(**parameters):
-    """As it goes onto an iCE40UP5K."""
-    return EngineConfig(
-        requantizer="shift",
-        max_products=9 * 32,
-        line_memory="single",
-        family="ice40",
-        statistics=False,
-        descriptor_checks=False,
-        **COMPACT | {"dimension_bits": 6},
-        **parameters,
-    )
+def on_a_small_part(changes):
+    """The engine of an iCEBreaker's bitstream, and the layer of docs/benchmarks.md: 28×28, 32 to 32 channels."""
+    config = overridden(find_board("icebreaker"), changes).config
+    return config, random_layer(np.random.default_rng(0), ConvGeometry(28, 28, 32, 32, 3), "shift")
 
 
-@pytest.mark.parametrize(
-    ("cycles", "parameters"),
-    [
-        (355_544, {"tile_size": 4, "fold": 6, "max_tiles": 10, "line_words": 4096}),
-        (471_769, {"tile_size": 2, "fold": 2, "max_tiles": 16, "line_words": 2048}),
-    ],
-)
-def test_layer_of_the_benchmarks(cycles, parameters):
-    """28×28, 32 to 32 channels, as in docs/benchmarks.md."""
-    layer = random_layer(np.random.default_rng(0), ConvGeometry(28, 28, 32, 32, 3), "shift")
-    assert layer_cost(Job(small_part(**parameters), layer)).cycles == cycles
+SMALL_PART = [
+    (471_721, {}),
+    (355_544, {"tile": 4, "fold": 6, "dimension_bits": 7, "max_products": 288, "line_words": 8192}),
+]
+
+
+@pytest.mark.parametrize(("cycles", "changes"), SMALL_PART)
+def test_layer_of_the_benchmarks(cycles, changes):
+    config, layer = on_a_small_part(changes)
+    assert layer_cost(Job(config, layer)).cycles == cycles
 
 
 @pytest.mark.slow
-def test_simulated_layer_of_the_benchmarks():
-    config = small_part(fold=6, max_tiles=10, line_words=4096)
-    rng = np.random.default_rng(0)
-    layer = random_layer(rng, ConvGeometry(28, 28, 32, 32, 3), "shift")
-    pixels = random_pixels(rng, layer)
+@pytest.mark.parametrize(("cycles", "changes"), SMALL_PART)
+def test_simulated_layer_of_the_benchmarks(cycles, changes):
+    config, layer = on_a_small_part(changes)
     counting = replace(config, statistics=True)
+    pixels = random_pixels(np.random.default_rng(1), layer)
     run = EngineSimulation(counting).run(Job(counting, layer), pixels)
     np.testing.assert_array_equal(run.pixels, layer.reference(pixels))
-    assert run.cycles == 355_544
+    assert run.cycles == cycles
 
 
 def test_bytes():

@@ -18,8 +18,7 @@ from winohw.gateware.uart import UartReceiver, UartTransmitter, check_divisor
 __all__ = ["BoardTop"]
 
 #: Sizes of a buffer. Each holds what a frame brings.
-_BUFFERS = tuple(1 << bits for bits in range(8, 16))
-assert _BUFFERS[0] >= MAX_PAYLOAD
+_BUFFERS = tuple(1 << bits for bits in range(MAX_PAYLOAD.bit_length(), 16))
 
 
 class BoardTop(wiring.Component):
@@ -57,7 +56,9 @@ class BoardTop(wiring.Component):
         if not isinstance(capabilities, Capabilities):
             raise TypeError(f"capabilities must be Capabilities, not {capabilities!r}")
         if buffer_bytes not in _BUFFERS:
-            raise ValueError(f"buffer_bytes must be a power of two within 256 ... 32768, not {buffer_bytes!r}")
+            raise ValueError(
+                f"buffer_bytes must be a power of two within {_BUFFERS[0]} ... {_BUFFERS[-1]}, not {buffer_bytes!r}"
+            )
         check_divisor(divisor)
         self.capabilities = capabilities
         self.divisor = divisor

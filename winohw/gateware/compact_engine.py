@@ -193,12 +193,13 @@ def elaborate_compact(engine: Engine) -> Module:
     ]
     if config.line_memory == "single":
         m.d.comb += line_buffer.hold.eq(sequencer.hold)
-    # Whether a chunk is of the first input channel, or without one, whether a chunk is fetched.
+    # With a chunk, the mark says that it is of the first input channel; without one, that a chunk is fetched.
     mark = Mux(sequencer.o.valid, token.first, token.fetch)
     flags = Cat(sequencer.o.valid, token.start & (sequencer.o.valid | token.fetch), mark)
     to_array = line_buffer.read_latency + input_transform.chunk_latency
     flags = delayed(m, flags, to_array - weight_store.lead, name="flags")
-    m.d.comb += [weight_store.control.valid.eq(flags[0]), weight_store.control.start.eq(flags[1] & flags[0])]
+    valid, begins, _ = flags
+    m.d.comb += [weight_store.control.valid.eq(valid), weight_store.control.start.eq(begins & valid)]
     cells = [
         MultiplyAdd(config.v_bits, config.u_bits, config.acc_bits, config.multiplier)
         for _ in range(0, n * q, products_per_cell(config.multiplier))

@@ -16,8 +16,9 @@ def check_depth(depth: int) -> None:
 class HeadQueue(wiring.Component):
     """First in, first out; the writer keeps count of the room, and the reader decides from the first entry.
 
-    The entries lie in LUT RAM (flip-flops where the family has none). Between ``pop`` and what changes by it there are
-    two gates: no count of the entries, but two comparisons of addresses that are made before it is known.
+    Few entries lie in LUT RAM (flip-flops where the family has none), many in block memory. Between ``pop`` and what
+    changes by it there are two gates: no count of the entries, but two comparisons of addresses that are made before it
+    is known.
 
     Latency: 2 cycles from ``i`` to ``head``. Throughput: an entry a cycle. Under backpressure entries wait here.
 

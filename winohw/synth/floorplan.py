@@ -19,7 +19,6 @@ __all__ = ["GRIDS", "Grid", "floorplan", "places"]
 _DSP_SLOTS = ((0, "MULT18_0"), (1, "MULT18_1"), (4, "MULT18_4"), (5, "MULT18_5"))
 _RAM_SLOTS = ((0, "EBR0"), (2, "EBR1"), (4, "EBR2"), (6, "EBR3"))
 
-
 #: Multipliers a tap from which on the wires of a part are scarce.
 _CROWDED = 3
 

@@ -58,7 +58,9 @@ def check(properties: Elaboratable, depth: int, *, mode: str = "bmc") -> str:
         run = subprocess.run(
             [tools / "yowasp-sby", *programs, "-f", "run.sby"],
             cwd=folder,
-            env=os.environ | {"PATH": os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", "")])},
+            # SymbiYosys starts its programs with a shell, which is where the system has it.
+            env=os.environ
+            | {"PATH": os.pathsep.join(map(str, [folder, tools, os.environ.get("PATH", ""), os.defpath]))},
             capture_output=True,
             text=True,
             check=False,

@@ -1,5 +1,7 @@
 """Random layers and images for tests of whole engines."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from winohw.algorithm.geometry import ConvGeometry
@@ -57,15 +59,14 @@ def job_for(config: EngineConfig, layer, images=1, pixels=None, block_rows=None)
     """The layer's job; a quantized engine's shifts are calibrated to the pixels."""
     if not config.quantized:
         return Job(config, layer, images, block_rows=block_rows)
-    plain = Job(config, layer, images, config.profile)
-    bits = config.profile.input.bits, config.profile.weight.bits, config.profile.product.bits
+    # Which kernel it becomes does not depend on what the shifts are still to be made for.
+    constants = replace(layer.requantization, bias=0 * layer.bias, shift=0 * layer.bias)
+    plain = Job(config, replace(layer, requantization=constants, input_zero_point=0), images, config.profile)
     profile = calibrate(
         config.winograd(plain.kernel),
-        plain.engine_layer,
+        replace(plain.engine_layer, input_zero_point=layer.input_zero_point),
         pixels,
-        bits,
-        max_shift=min(config.max_shifts),
-        rounding=config.profile.input.rounding,
+        **config.calibration,
     )
     return Job(config, layer, images, profile, block_rows)
 

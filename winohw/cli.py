@@ -30,7 +30,7 @@ from winohw.host.photograph import on_board, transfer_bar
 from winohw.network.bench import bench as run_bench
 from winohw.network.filters import FILTERS, filter_layer, load_layer
 from winohw.network.image import contact_sheet, load_image, save_image
-from winohw.numerics.formats import Exact, Narrowing, Quantized
+from winohw.numerics.formats import PROFILES
 from winohw.samples import photograph
 from winohw.sim.compiled import Waveform, progress_bar
 from winohw.sim.photograph import Comparison, Runner, run_image
@@ -141,10 +141,10 @@ def _matrix(name: str, matrix: np.ndarray) -> str:
 @click.option("--fold", type=int, default=1, show_default=True, help="Cycles a patch; divides m + r - 1.")
 @click.option(
     "--profile",
-    type=click.Choice(["exact", "quantized"]),
+    type=click.Choice(list(PROFILES)),
     default="exact",
     show_default=True,
-    help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap.",
+    help="Exact: equal to direct convolution. Quantized: V and U in 8 bits, with a shift per tap. int8: M as well.",
 )
 @click.option("--requantizer", type=click.Choice(["tflite", "shift"]), default="tflite", show_default=True)
 @click.option("--port", help="Run on the board at this serial port, such as /dev/ttyUSB0.")
@@ -229,7 +229,7 @@ def run(
             config = EngineConfig(
                 tile_size=tile_size,
                 kernel_size=geometry.effective_kernel if tile_size > 1 else geometry.kernel,
-                profile=Exact() if profile == "exact" else Quantized(Narrowing(8), Narrowing(8), Narrowing(16)),
+                profile=PROFILES[profile],
                 input_lanes=input_lanes,
                 output_lanes=output_lanes,
                 fold=fold,

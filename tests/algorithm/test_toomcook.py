@@ -303,3 +303,14 @@ def test_bad_parameters(call, error, message):
     with pytest.raises(error) as info:
         call()
     assert str(info.value) == message
+
+
+@pytest.mark.parametrize(("tile_size", "kernel_size"), [(2, 3), (4, 3), (3, 2), (1, 3)])
+def test_lifted(tile_size, kernel_size):
+    """The same convolution; no column of the output transform has an even factor left."""
+    plain = winograd(tile_size, kernel_size)
+    lifted = plain.lifted()
+    assert lifted.is_exact()
+    assert lifted.divisor == plain.divisor
+    np.testing.assert_array_equal(lifted.bt, plain.bt)
+    assert (lifted.at % 2).any(axis=0).all()

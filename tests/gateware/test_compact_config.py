@@ -61,7 +61,7 @@ def test_descriptor_without_relations():
             ValueError,
             "a compact datapath needs an input tile of 3 or more, not 2",
         ),
-        ({"datapath": "long"}, ValueError, "datapath must be one of wide, compact, not 'long'"),
+        ({"datapath": "long"}, ValueError, "datapath must be one of wide, compact, stationary, not 'long'"),
         ({"line_memory": "tape"}, ValueError, "line_memory must be one of dual, single, not 'tape'"),
         (
             {"datapath": "wide", "line_memory": "single"},

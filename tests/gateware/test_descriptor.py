@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from amaranth import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from winohw.gateware.descriptor import (
     DESCRIPTOR_MAGIC,
@@ -16,6 +19,7 @@ from winohw.gateware.descriptor import (
     rows_ahead,
     status_layout,
 )
+from winohw.gateware.shift_table import ShiftTable
 from winohw.sim.stalls import Stalls
 from winohw.sim.testbench import run_stream
 
@@ -107,6 +111,25 @@ def encode(limits, fields, table=None):
     return words
 
 
+class WithTable(wiring.Component):
+    """A reader and the registers of its shift table."""
+
+    def __init__(self, limits):
+        self.reader, self.table = DescriptorReader(limits), ShiftTable(limits.shift_taps)
+        members = {name: member for name, member in self.reader.signature.members.items() if name != "tap"}
+        super().__init__(members | {"shifts": Out(self.table.o.shape())})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.reader, m.submodules.table = self.reader, self.table
+        wiring.connect(m, self.reader.tap, self.table.i)
+        wiring.connect(m, wiring.flipped(self.i), self.reader.i)
+        m.d.comb += [self.shifts.eq(self.table.o), self.reader.done.eq(self.done)]
+        for name in ("job", "valid", "error", "error_strobe", "busy"):
+            m.d.comb += getattr(self, name).eq(getattr(self.reader, name))
+        return m
+
+
 def read(limits, descriptors, stalls=0.0):
     """(error, job, shifts) for each descriptor, in order; `done` comes at once."""
     beats = {
@@ -115,7 +138,7 @@ def read(limits, descriptors, stalls=0.0):
     }
     names = ["valid", "error_strobe", "error", "job", *(["shifts"] if limits.shift_taps else [])]
     result = run_stream(
-        DescriptorReader(limits),
+        (WithTable if limits.shift_taps else DescriptorReader)(limits),
         {"i": beats},
         dict.fromkeys(names),
         constants={"done": 1},

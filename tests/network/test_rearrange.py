@@ -65,6 +65,7 @@ def test_mosaic_of_resnet():
     assert (geometry.tiles(4) * 4, mosaic.geometry.tiles(4)) == (64, 60)
 
 
+@pytest.mark.parametrize("height", [None, 1, 2, 4])
 @pytest.mark.parametrize("width", [1, 2, 4, 5, 9, 20])
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
@@ -77,10 +78,11 @@ def test_mosaic_of_resnet():
         ConvGeometry(6, 11, 2, 2, 2, 3, "valid"),
     ],
 )
-def test_slices(geometry, images, width):
-    arrangement = check((Slices(geometry, images, width),), geometry, images)
-    assert arrangement.images == images * -(-geometry.out_width // width)
-    assert arrangement.geometry.out_width == width
+def test_slices(geometry, images, width, height):
+    arrangement = check((Slices(geometry, images, width, height),), geometry, images)
+    rows = height or geometry.out_height
+    assert arrangement.images == images * -(-geometry.out_width // width) * -(-geometry.out_height // rows)
+    assert (arrangement.geometry.out_height, arrangement.geometry.out_width) == (rows, width)
 
 
 def test_one_after_the_other():
@@ -114,6 +116,8 @@ def test_errors():
         Arrangement(plain, 3, (Mosaic(plain, 2, 2, 1),))
     with pytest.raises(ValueError, match=r"^a slice must be at least 1 column wide, not 0$"):
         Slices(plain, 1, 0)
+    with pytest.raises(ValueError, match=r"^a slice must be at least 1 row high, not 0$"):
+        Slices(plain, 1, 4, 0)
     layer = random_layer(np.random.default_rng(0), plain)
     with pytest.raises(ValueError, match=r"^the arrangement is for .*stride=2.*, not .*stride=1"):
         Arrangement(strided, 1).layer(layer)

@@ -32,6 +32,20 @@ def test_as_few_slices_as_fit():
     assert (arrangement.images, [job.images for job in jobs]) == (6, [2, 2, 2])
 
 
+def test_too_high():
+    """More rows than the engine counts: cut there, and in columns as well where need be."""
+    rng = np.random.default_rng(1)
+    high = drawn_layer(rng, ConvGeometry(64, 16, 2, 3, 3))
+    arrangement, jobs = sliced_jobs(CONFIG, high)
+    assert (str(arrangement), arrangement.geometry.height, [job.images for job in jobs]) == ("2 slices", 34, [2])
+    both = drawn_layer(rng, ConvGeometry(70, 40, 2, 3, 3))
+    arrangement, jobs = sliced_jobs(CONFIG, both)
+    assert arrangement.images == 6
+    pixels = rng.integers(-128, 128, (1, 70, 40, 2)).astype(np.int8)
+    parts = arrangement.layer(both).reference(arrangement.pixels(pixels, both.input_zero_point))
+    np.testing.assert_array_equal(arrangement.results(parts), both.reference(pixels))
+
+
 def test_what_no_slice_helps():
     rng = np.random.default_rng(1)
     with pytest.raises(UnsupportedLayer, match="input channels are more than this engine's"):

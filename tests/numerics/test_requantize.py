@@ -175,12 +175,12 @@ def test_shift_requantization_equals_the_definition():
     acc = np.concatenate([np.repeat(np.array(EXTREMES)[:, None], 5, axis=1), rng.integers(-5000, 5000, size=(50, 5))])
     for _ in range(40):
         bias = rng.choice([INT32_MIN, -1, 0, 1, INT32_MAX, int(rng.integers(-1000, 1000))], size=5)
-        shift = rng.integers(-31, 1, size=5)
+        shift = rng.integers(-31, 31, size=5)
         zero_point, low, high = int(rng.integers(-128, 128)), *sorted(rng.integers(-128, 128, size=2).tolist())
         pixels = ShiftRequantization(bias, shift, zero_point, low, high).apply(acc)
         expected = [
             [
-                min(max((int32(a + b) * 2 + (1 << -s) >> 1 - s) + zero_point, low), high)
+                min(max((int32(a + b) * 2 ** (31 + s) + (1 << 30) >> 31) + zero_point, low), high)
                 for a, b, s in zip(row, bias.tolist(), shift.tolist(), strict=True)
             ]
             for row in acc.tolist()
@@ -228,7 +228,7 @@ def test_constants_broadcast_and_can_be_read_back():
         (lambda: Requantization([1], 1, 0, 0, 5, 4), ValueError, "act_min must not exceed act_max, but is 5"),
         (lambda: Requantization([1], 1, 0).apply([[2**31]]), ValueError, "The accumulator must be between"),
         (lambda: Requantization([1], 1, 0).apply([1, 2]), ValueError, r"must have 1 channels, not \(2,\)"),
-        (lambda: ShiftRequantization([1], 1), ValueError, "The shift must be between -31 and 0, not 1"),
+        (lambda: ShiftRequantization([1], 31), ValueError, "The shift must be between -31 and 30, not 31"),
     ],
 )
 def test_errors(make, error, message):

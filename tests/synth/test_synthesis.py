@@ -24,7 +24,6 @@ def test_script():
         "hierarchy -top top",
         "proc",
         "splitnets",
-        "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:CLK_ENABLE=1'1 %i",
         "setattr -unset init */w:memory_output* */w:read_data*",
         "opt_clean",
         'setattr -set src "@top" top/c:*',

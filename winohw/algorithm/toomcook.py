@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final
@@ -181,6 +181,16 @@ class Winograd:
         """Whether this is direct convolution: one output a tile and nothing to transform."""
         identity = np.eye(self.n, dtype=np.int64)
         return self.tile_size == 1 and np.array_equal(self.bt, identity) and np.array_equal(self.g, identity)
+
+    def lifted(self) -> Winograd:
+        """The same convolution with the powers of two of each column of Aᵀ moved to the row of G.
+
+        Transformed weights grow by them, and Aᵀ becomes lighter: what an output transform takes that adds up narrowed
+        products. The divisor stays; the points are left out, since no rule makes these matrices of them.
+        """
+        powers = [int(np.bitwise_or.reduce(abs(column))) for column in self.at.T]
+        powers = np.array([power & -power or 1 for power in powers])
+        return replace(self, points=None, g=self.g * powers[:, None], at=self.at // powers)
 
     def is_exact(self) -> bool:
         """Whether the identity holds exactly along one axis, hence along both.

@@ -10,60 +10,30 @@ from typing import TYPE_CHECKING
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 
-from winohw.gateware.compact_requantizer import CompactRequantizer
 from winohw.gateware.compact_sequencer import RECURRENCE, CompactSequencer
 from winohw.gateware.config import EngineConfig
-from winohw.gateware.descriptor import DescriptorReader, LayerError
 from winohw.gateware.input_transform import InputTransform
-from winohw.gateware.line_buffer import LineBuffer
 from winohw.gateware.multiplier import multiplier_latency, products_per_cell
 from winohw.gateware.multiply_add import MultiplyAdd
 from winohw.gateware.pipeline import delayed
-from winohw.gateware.pixel_serializer import PixelSerializer
-from winohw.gateware.requantizer import Requantizer
 from winohw.gateware.resting_accumulator import RestingAccumulator
 from winohw.gateware.serial_output_transform import SerialOutputTransform
+from winohw.gateware.small_engine import SmallEngine, small_line_buffer, small_requantizer
 from winohw.gateware.weight_loader import CONSTANT_BYTES
-from winohw.gateware.weight_splitter import WeightSplitter
 from winohw.gateware.weight_store import WeightStore
 
 if TYPE_CHECKING:
     from winohw.gateware.engine import Engine
 
-__all__ = ["CompactTiming", "compact_line_buffer", "compact_output_transform", "compact_timing", "elaborate_compact"]
+__all__ = ["CompactTiming", "compact_output_transform", "compact_timing", "elaborate_compact"]
 
 #: Kernels in the weight store.
 _KERNELS = 16
 
 
-def compact_line_buffer(config: EngineConfig) -> LineBuffer:
-    """The line buffer of a compact engine."""
-    single = config.line_memory == "single"
-    kind = config.family
-    if single and kind != "ice40":
-        kind = "generic"
-    return LineBuffer(
-        input_tile=config.input_tile,
-        steps=config.steps,
-        lanes=1,
-        fold=config.fold,
-        words=config.line_words,
-        dimension_bits=config.dimension_bits,
-        memory=kind,
-        single_port=single,
-    )
-
-
 def compact_output_transform(config: EngineConfig) -> SerialOutputTransform:
     """The output transform of a compact engine."""
     return SerialOutputTransform(config.winograd(), fold=config.fold, sum_bits=config.acc_bits)
-
-
-def compact_requantizer(config: EngineConfig) -> CompactRequantizer | Requantizer:
-    """The requantizer of a compact engine."""
-    if config.requantizer == "shift":
-        return CompactRequantizer()
-    return Requantizer(1, kind=config.requantizer, multiplier=config.multiplier)
 
 
 @dataclass(frozen=True)
@@ -105,7 +75,7 @@ class CompactTiming:
 @lru_cache(maxsize=64)
 def compact_timing(config: EngineConfig) -> CompactTiming:
     """The latencies of a compact engine. Nothing is elaborated."""
-    line_buffer, output_transform = compact_line_buffer(config), compact_output_transform(config)
+    line_buffer, output_transform = small_line_buffer(config), compact_output_transform(config)
     to_array = CompactSequencer.latency + line_buffer.read_latency + InputTransform.of(config).chunk_latency
     return CompactTiming(
         row_done=line_buffer.write_latency,
@@ -122,7 +92,7 @@ def compact_timing(config: EngineConfig) -> CompactTiming:
         first_latency=output_transform.first_latency,
         drain_latency=output_transform.drain_latency,
         entry_times=tuple(output_transform.entry_times),
-        requantizer=compact_requantizer(config).latency,
+        requantizer=small_requantizer(config).latency,
     )
 
 
@@ -130,14 +100,20 @@ def elaborate_compact(engine: Engine) -> Module:
     """The gateware of an engine whose configuration asks for a compact datapath."""
     m = Module()
     config = engine.config
-    n, q, count = config.input_tile, config.columns, config.dimension_bits
+    n, q = config.input_tile, config.columns
 
-    m.submodules.descriptor = descriptor = DescriptorReader(config.limits())
-    m.submodules.line_buffer = line_buffer = compact_line_buffer(config)
-    m.submodules.input_transform = input_transform = InputTransform.of(config)
-    m.submodules.weight_splitter = weight_splitter = WeightSplitter(
-        beat_bytes=config.weight_bytes, kernel_beats=n * n, dimension_bits=count
+    output_transform = compact_output_transform(config)
+    sequencer = CompactSequencer(
+        fold=config.fold,
+        max_tiles=config.max_tiles,
+        line_words=config.line_words,
+        room=output_transform.depth,
+        apart=output_transform.chunk_cycles,
+        dimension_bits=config.dimension_bits,
     )
+    ends = SmallEngine(engine, m, sequencer)
+    line_buffer, weight_splitter = ends.line_buffer, ends.weight_splitter
+    m.submodules.input_transform = input_transform = InputTransform.of(config)
     m.submodules.weight_store = weight_store = WeightStore(
         input_tile=n, fold=config.fold, u_bits=config.u_bits, kernels=_KERNELS, memory=config.family
     )
@@ -148,35 +124,7 @@ def elaborate_compact(engine: Engine) -> Module:
         words=config.max_tiles * config.fold,
         memory=config.family,
     )
-    m.submodules.output_transform = output_transform = compact_output_transform(config)
-    m.submodules.serializer = serializer = PixelSerializer(tile_size=config.tile_size, dimension_bits=count)
-    m.submodules.requantizer = requantizer = compact_requantizer(config)
-    m.submodules.sequencer = sequencer = CompactSequencer(
-        fold=config.fold,
-        max_tiles=config.max_tiles,
-        line_words=config.line_words,
-        room=output_transform.depth,
-        apart=output_transform.chunk_cycles,
-        dimension_bits=count,
-    )
-
-    # --- the layer's values go to whoever needs them -----------------------------------------------------------------
-    job = descriptor.job
-    start = Signal()
-    for component in (line_buffer, sequencer, weight_splitter, serializer):
-        m.d.comb += component.start.eq(start)
-        for name in job.shape().members:
-            if name in component.signature.members:
-                m.d.comb += getattr(component, name).eq(job[name])
-    m.d.comb += [
-        line_buffer.step.eq(job.stride if config.direct else config.tile_size),
-        requantizer.output_zero_point.eq(job.output_zero_point.as_signed()),
-        requantizer.act_min.eq(job.act_min.as_signed()),
-        requantizer.act_max.eq(job.act_max.as_signed()),
-    ]
-    wiring.connect(m, wiring.flipped(engine.layer), descriptor.i)
-    wiring.connect(m, wiring.flipped(engine.weights), weight_splitter.i)
-    wiring.connect(m, wiring.flipped(engine.pixels), line_buffer.i)
+    m.submodules.output_transform = output_transform
 
     # --- from the line buffer to the accumulators; what the token says about a chunk travels beside it ---------------
     wiring.connect(m, weight_splitter.kernels, weight_store.i)
@@ -184,7 +132,6 @@ def elaborate_compact(engine: Engine) -> Module:
     m.d.comb += [
         line_buffer.read.valid.eq(sequencer.o.valid),
         line_buffer.read.payload.eq(token.line),
-        line_buffer.free.eq(sequencer.free),
         sequencer.row_done.eq(line_buffer.row_done),
         sequencer.weights_ready.eq(weight_store.loaded),
         sequencer.drained.eq(output_transform.drained),
@@ -228,70 +175,7 @@ def elaborate_compact(engine: Engine) -> Module:
 
     # --- from the accumulators to pixels -----------------------------------------------------------------------------
     wiring.connect(m, accumulator.o, output_transform.i)
-    wiring.connect(m, output_transform.o, serializer.i)
-    wiring.connect(m, weight_splitter.constants, serializer.constants)
-    sums, result = requantizer.i.payload, requantizer.o.payload
-    constants = serializer.o.payload.constants
-    m.d.comb += [
-        requantizer.i.valid.eq(serializer.o.valid),
-        serializer.o.ready.eq(requantizer.i.ready),
-        sums.bias.eq(constants.bias),
-        sums.shift.eq(constants.shift),
-        sums.last.eq(serializer.o.payload.last),
-        engine.o.valid.eq(requantizer.o.valid),
-        requantizer.o.ready.eq(engine.o.ready),
-        engine.o.payload.count.eq(1),
-        engine.o.payload.last.eq(result.last),
-    ]
-    if config.requantizer == "shift":
-        m.d.comb += [sums.acc.eq(serializer.o.payload.acc), engine.o.payload.pixels[0].eq(result.pixel)]
-    else:
-        m.d.comb += [
-            sums.acc[0].eq(serializer.o.payload.acc),
-            sums.multiplier.eq(constants.multiplier),
-            sums.count.eq(1),
-            engine.o.payload.pixels[0].eq(result.pixels[0]),
-        ]
-
-    # --- one layer after another -------------------------------------------------------------------------------------
-    status = engine.status.payload
-    counters = {
-        "busy": sequencer.busy,
-        "wait_pixels": sequencer.wait_pixels,
-        "wait_weights": sequencer.wait_weights,
-        "wait_drain": sequencer.wait_drain,
-    }
-    if not config.statistics:
-        counters = {}
-    complete = Signal()
-    with m.If(engine.o.valid & engine.o.ready & engine.o.payload.last):
-        m.d.sync += complete.eq(1)
-    with m.FSM():
-        with m.State("IDLE"):
-            m.d.sync += [status.cycles.eq(0), status.code.eq(LayerError.OK), complete.eq(0)]
-            m.d.sync += [status[name].eq(0) for name in counters]
-            with m.If(descriptor.error_strobe):
-                m.d.sync += status.code.eq(descriptor.error)
-                m.next = "REPORT"
-            with m.Elif(descriptor.valid):
-                m.next = "START"
-        with m.State("START"):
-            m.d.comb += start.eq(1)
-            m.d.sync += status.cycles.eq(config.statistics)
-            m.next = "RUN"
-        with m.State("RUN"):
-            if config.statistics:
-                m.d.sync += status.cycles.eq(status.cycles + 1)
-            for name, active in counters.items():
-                with m.If(active):
-                    m.d.sync += status[name].eq(status[name] + 1)
-            with m.If(complete & serializer.idle & sequencer.idle & line_buffer.idle):
-                m.d.comb += descriptor.done.eq(1)
-                m.next = "REPORT"
-        with m.State("REPORT"):
-            m.d.comb += engine.status.valid.eq(1)
-            with m.If(engine.status.ready):
-                m.next = "IDLE"
+    wiring.connect(m, output_transform.o, ends.serializer.i)
 
     if engine.probe:
         _probe(m, engine, input_transform, weight_store, accumulator, output_transform)

@@ -31,6 +31,11 @@ class CompactRequantizer(wiring.Component):
     Latency: ``latency`` cycles. Throughput: a beat a cycle. Backpressure: a waiting beat stops the whole pipeline, and
     ``i.ready`` depends on ``o.ready`` in the same cycle.
 
+    Parameters
+    ----------
+    sum_bits : int
+        Bits that any sum fits together with its bias, 10 to 32; sums wrap at that width.
+
     Attributes
     ----------
     latency : int
@@ -47,7 +52,10 @@ class CompactRequantizer(wiring.Component):
 
     latency = 7
 
-    def __init__(self) -> None:
+    def __init__(self, sum_bits: int = 32) -> None:
+        if not 10 <= sum_bits <= 32:
+            raise ValueError(f"sum_bits must be within 10 ... 32, not {sum_bits!r}")
+        self.sum_bits = sum_bits
         super().__init__(
             {
                 "i": In(
@@ -88,7 +96,7 @@ class CompactRequantizer(wiring.Component):
         i = self.i.payload
         exponent = registered((-i.shift)[:5], "exponent")
         # The lowest bit is the guard bit: half a unit.
-        x = Cat(0, registered((i.acc + i.bias)[:32], "biased")).as_signed()
+        x = Cat(0, registered((i.acc + i.bias)[: self.sum_bits], "biased")).as_signed()
         outside, negative = Const(0, 1), x[-1]
         for first in (3, 1, 0):
             amounts = [k << first for k in range(1 << len(exponent[first:]))]

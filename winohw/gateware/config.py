@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from winohw.algorithm.modular import ExactDivision
 from winohw.algorithm.ranges import signed_bits, stage_widths
@@ -15,6 +16,12 @@ from winohw.gateware.single_port_memory import LARGE_WORDS
 from winohw.numerics.formats import Exact, Profile, Quantized
 
 __all__ = ["EngineConfig"]
+
+
+#: Sums of products of 8 bits are coarse: outputs of a quiet channel are larger than they.
+_FRACTION_BITS = 7
+#: Room for a bias that is many times as large as they.
+_SUM_BITS = 24
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class EngineConfig:
     fold : int
         Cycles a patch; divides n. The array has n·n·Pc·Pk / fold multipliers.
     max_tiles : int
-        Tiles a block that the accumulators hold, 1 or more.
+        Tiles a block, 1 or more; those that the accumulators hold, but with a "stationary" datapath.
     line_words : int
         Words of each line buffer bank, 1 … 65536; a word holds one pixel of one patch, Pc channels.
     drain_tiles : int
@@ -64,20 +71,23 @@ class EngineConfig:
     family : str
         "generic", "ecp5" or "ice40": what multipliers and memories are made of.
     multiplier : str
-        Kind of the multipliers, see `winohw.gateware.multiplier`; that of the family unless told.
+        Kind of the multipliers, see `winohw.gateware.multiplier`; that of the family unless told, on ice40 with a
+        stationary datapath the one of two products.
     statistics : bool
         Whether the engine counts cycles, those of work and of waiting; without, its status has zeros in their place.
-        Only a compact datapath can do without.
+        A wide datapath cannot do without.
     descriptor_checks : bool
         Whether fields of a descriptor are checked against each other; without, the host has to be trusted.
     datapath : str
-        "wide", or "compact" for parts with few registers: finished sums rest in the accumulators' memory and leave one
-        a cycle through a pair of adders, and weights wait in memory, one a beat of their stream. For the exact profile
-        with one kernel of 2 or more, weights from the host, and one lane each (input, output, requantizer);
-        `drain_tiles` and `output_columns` have no meaning then.
+        "wide", or one of two for parts with few registers, with one kernel of 2 or more, weights from the host, which
+        wait in memory, one a beat of their stream, and one lane of input and requantizer; `drain_tiles` and
+        `output_columns` have no meaning then. "compact", for the exact profile and one output lane: finished sums rest
+        in the accumulators' memory and leave one a cycle through a pair of adders. "stationary", for the quantized
+        profile with 8 bits or fewer of V and U: patches are transformed in the line buffer, once, and a sum stays in
+        its register until all input channels have been added.
     line_memory : str
-        "dual", or "single" with a compact datapath: the line buffer's memories have one port, so that no pixels are
-        taken while a block is computed. On ice40 these are the large memories, of 16384 words each.
+        "dual", or "single" with another datapath than the wide one: the line buffer's memories have one port, so that
+        no pixels are taken while a block is computed. On ice40 these are the large memories, of 16384 words each.
 
     Raises
     ------
@@ -157,7 +167,7 @@ class EngineConfig:
             ("weights", ("chip", "host")),
             ("requantizer", ("tflite", "shift")),
             ("family", ("generic", "ecp5", "ice40")),
-            ("datapath", ("wide", "compact")),
+            ("datapath", ("wide", "compact", "stationary")),
             ("line_memory", ("dual", "single")),
         ):
             if getattr(self, name) not in allowed:
@@ -177,31 +187,39 @@ class EngineConfig:
             raise TypeError(f"profile must be Exact or Quantized, not {self.profile!r}")
         if isinstance(self.profile, Exact) and not base.is_exact():
             raise ValueError(f"the exact profile needs exact matrices; those of {base} are not")
-        if self.datapath == "compact":
-            self._check_compact()
+        if self.small:
+            self._check_small()
         elif self.line_memory != "dual" or not self.statistics:
             raise ValueError(
                 "a wide datapath needs the line_memory 'dual' and statistics, "
                 f"not {self.line_memory!r} and {self.statistics}"
             )
         if not self.multiplier:
-            object.__setattr__(self, "multiplier", self.family)
+            dual = self.family == "ice40" and self.datapath == "stationary"
+            object.__setattr__(self, "multiplier", "ice40_dual" if dual else self.family)
         check_parameters(self.v_bits, self.u_bits, self.multiplier)
 
-    def _check_compact(self) -> None:
+    def _check_small(self) -> None:
+        """The checks of the datapaths for small parts."""
+        needs = f"a {self.datapath} datapath needs"
+        stationary = self.datapath == "stationary"
         for name, wanted in (
             ("input_lanes", 1),
-            ("output_lanes", 1),
+            ("output_lanes", self.output_lanes if stationary else 1),
             ("requantizer_lanes", 1),
             ("weights", "host"),
             ("kernels", (self.kernel_size,)),
+            ("line_memory", "single" if stationary else self.line_memory),
         ):
             if getattr(self, name) != wanted:
-                raise ValueError(f"a compact datapath needs {name} {wanted!r}, not {getattr(self, name)!r}")
-        if not isinstance(self.profile, Exact):
-            raise ValueError(f"a compact datapath needs the exact profile, not {type(self.profile).__name__}")
+                raise ValueError(f"{needs} {name} {wanted!r}, not {getattr(self, name)!r}")
+        if stationary != isinstance(self.profile, Quantized):
+            wanted = "a quantized" if stationary else "the exact"
+            raise ValueError(f"{needs} {wanted} profile, not {type(self.profile).__name__}")
+        if stationary:
+            self._check_stationary(needs)
         if self.input_tile < 3:
-            raise ValueError(f"a compact datapath needs an input tile of 3 or more, not {self.input_tile}")
+            raise ValueError(f"{needs} an input tile of 3 or more, not {self.input_tile}")
         if self.line_memory == "single":
             if self.fold == 1 or self.direct:
                 raise ValueError("the line_memory 'single' needs a fold of 2 or more, and is not for direct engines")
@@ -209,6 +227,13 @@ class EngineConfig:
                 raise ValueError(
                     f"line_words must be at most {LARGE_WORDS} with the line_memory 'single', not {self.line_words}"
                 )
+
+    def _check_stationary(self, needs: str) -> None:
+        for name, bits in (("V", self.v_bits), ("U", self.u_bits)):
+            if bits > 8:
+                raise ValueError(f"{needs} {name} of at most 8 bits, not {bits}")
+        if self.fold * 2 > self.input_tile:
+            raise ValueError(f"{needs} a fold of at most {self.input_tile // 2}, not {self.fold}")
 
     # --- mathematics ---------------------------------------------------------------------------------------------
     def winograd(self, kernel: int | None = None) -> Winograd:
@@ -237,6 +262,11 @@ class EngineConfig:
     def columns(self) -> int:
         """Q, tap columns a cycle."""
         return self.input_tile // self.fold
+
+    @property
+    def small(self) -> bool:
+        """Whether the datapath is one of those for small parts."""
+        return self.datapath != "wide"
 
     @property
     def direct(self) -> bool:
@@ -315,8 +345,40 @@ class EngineConfig:
 
     @property
     def max_shifts(self) -> tuple[int, int, int]:
-        """Largest shifts of V, U and M: beyond the width there is nothing left to shift."""
+        """Largest shifts of V, U and M: beyond the width there is nothing left to shift.
+
+        With a stationary datapath one more than what avoids all saturation has to do, for V and M.
+        """
+        if self.datapath == "stationary":
+            v_shift, m_shift = self.v_exact_bits - self.v_bits + 1, self.acc_bits - self.m_bits + 1
+            return max(0, v_shift), min(31, self.u_exact_bits), min(31, max(0, m_shift))
         return min(31, self.v_exact_bits), min(31, self.u_exact_bits), min(31, self.acc_bits)
+
+    @property
+    def fraction_bits(self) -> int:
+        """Bits behind the point of a sum at the requantizer: how far a requantization without multipliers may shift a
+        sum to the left.
+        """
+        return _FRACTION_BITS if self.datapath == "stationary" and self.requantizer == "shift" else 0
+
+    @property
+    def largest_bias(self) -> int:
+        """Of a requantization without multipliers, in units of the sums that leave the output transform."""
+        if not self.fraction_bits:
+            return (1 << 31) - 1
+        return (1 << self.sum_bits - 1 - self.fraction_bits) - 1 - self._largest_sum
+
+    @property
+    def sum_bits(self) -> int:
+        """Width of a sum at the requantizer, with its bias."""
+        if not self.fraction_bits:
+            return 32
+        return min(32, max(_SUM_BITS, signed_bits(-self._largest_sum, self._largest_sum) + 1 + self.fraction_bits))
+
+    @property
+    def _largest_sum(self) -> int:
+        """Magnitude of what leaves the output transform of the quantized profile."""
+        return int(abs(self._base.at).sum(axis=1).max()) ** 2 << self.m_bits - 1
 
     def max_groups(self, kernel: int) -> int:
         """Most groups of Pc input channels with a kernel, so that the accumulators cannot overflow."""
@@ -330,7 +392,7 @@ class EngineConfig:
     @property
     def weight_bytes(self) -> int:
         """Bytes a beat of the weight stream: a kernel row, or a row of transformed weights, or one of them."""
-        if self.datapath == "compact":
+        if self.small:
             return self.u_bytes
         return max(self.kernels) if self.weights == "chip" else self.input_tile * self.u_bytes
 
@@ -340,7 +402,7 @@ class EngineConfig:
 
     def kernel_rows(self, kernel: int) -> int:
         """Beats of one kernel."""
-        if self.datapath == "compact":
+        if self.small:
             return self.input_tile**2
         return kernel if self.weights == "chip" else self.input_tile
 
@@ -394,6 +456,18 @@ class EngineConfig:
         if self.quantized:
             raise ValueError("a quantized engine needs a profile with shifts for each layer")
         return Exact(self.result_bits)
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """What `winohw.numerics.calibrate.calibrate` has to know of a quantized engine."""
+        if not isinstance(self.profile, Quantized):
+            raise ValueError("an exact engine needs no calibration")
+        steps = self.profile.input, self.profile.weight, self.profile.product
+        return {
+            "bits": tuple(step.bits for step in steps),
+            "max_shift": self.max_shifts,
+            "rounding": self.profile.input.rounding,
+        }
 
     def check_profile(self, profile: Profile) -> None:
         """Raise ValueError unless the hardware computes in `profile`."""

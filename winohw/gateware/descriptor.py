@@ -14,6 +14,8 @@ from amaranth.hdl import ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from winohw.gateware.shift_table import shift_layout
+
 __all__ = [
     "DESCRIPTOR_MAGIC",
     "DescriptorLimits",
@@ -370,8 +372,9 @@ class DescriptorReader(wiring.Component):
         Words; `last` comes with the last one of a descriptor.
     job : Out(StructLayout)
         The fields but `reserved`, stable while `valid`.
-    shifts : Out(ArrayLayout(StructLayout({"v": 5, "u": 5, "m": 5}), shift_taps))
-        The shift table, row-major, stable while `valid`; only if there are taps.
+    tap : Out(stream.Signature(shift_layout(), always_ready=True))
+        The shift table, row-major, as it comes; only if there are taps. The last one comes before `valid`, or before
+        `error_strobe` those that came before the error.
     valid : Out(1)
         A checked descriptor stands at `job` until `done`.
     done : In(1)
@@ -406,7 +409,7 @@ class DescriptorReader(wiring.Component):
             "busy": Out(1),
         }
         if limits.shift_taps:
-            members["shifts"] = Out(data.ArrayLayout(data.StructLayout({"v": 5, "u": 5, "m": 5}), limits.shift_taps))
+            members["tap"] = Out(stream.Signature(shift_layout(), always_ready=True))
         super().__init__(members)
 
     def model(self, words: Sequence[int]) -> LayerError:
@@ -491,9 +494,7 @@ class DescriptorReader(wiring.Component):
         for pair, place in zip(pairs, places, strict=True):
             m.d.comb += [job[name].eq(value) for name, value in zip(pair, place, strict=True) if name != "reserved"]
         if limits.shift_taps:
-            with m.If(keep[1]):
-                tap = Cat(entry[:5] for entry in entries[:3])
-                m.d.sync += self.shifts.as_value().eq(Cat(self.shifts.as_value()[len(tap) :], tap))
+            m.d.comb += [self.tap.valid.eq(keep[1]), Value.cast(self.tap.payload).eq(Cat(e[:5] for e in entries[:3]))]
 
         # --- what follows from the fields ----------------------------------------------------------------------------
         n = limits.input_tile

@@ -21,6 +21,8 @@ from winohw.gateware.output_transform import OutputTransform
 from winohw.gateware.requantizer import Requantizer
 from winohw.gateware.row_serializer import RowSerializer
 from winohw.gateware.sequencer import Sequencer
+from winohw.gateware.shift_table import ShiftTable
+from winohw.gateware.stationary_engine import elaborate_stationary
 from winohw.gateware.weight_loader import WeightLoader
 from winohw.gateware.weight_pacer import WeightPacer
 from winohw.gateware.weight_transform import HostWeights, WeightTransform
@@ -89,8 +91,8 @@ class Engine(wiring.Component):
         super().__init__(members)
 
     def elaborate(self, platform) -> Module:
-        if self.config.datapath == "compact":
-            return elaborate_compact(self)
+        if self.config.small:
+            return {"compact": elaborate_compact, "stationary": elaborate_stationary}[self.config.datapath](self)
         m = Module()
         config = self.config
         n, q, count = config.input_tile, config.columns, config.dimension_bits
@@ -209,9 +211,11 @@ class Engine(wiring.Component):
         if config.weights == "chip":
             m.d.comb += weight_transform.kernel.eq(job.kernel)
         if config.quantized:
+            m.submodules.shift_table = shift_table = ShiftTable(n * n)
+            wiring.connect(m, descriptor.tap, shift_table.i)
             for i in range(n):
                 for j in range(n):
-                    entry = descriptor.shifts[i * n + j]
+                    entry = shift_table.o[i * n + j]
                     m.d.comb += [transform.shift[i][j].eq(entry.v) for transform in input_transforms]
                     m.d.comb += output_transform.shift[i][j].eq(entry.m)
                     if config.weights == "chip":

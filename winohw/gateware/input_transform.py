@@ -59,6 +59,8 @@ class InputTransform(wiring.Component):
     relay : bool
         Whether there are registers in front of the rows and of the columns also without a transposer, for an engine
         that is spread over a large part.
+    table : bool
+        Whether the shifts of all taps stand at the port; else those of a chunk come with it.
 
     Attributes
     ----------
@@ -79,7 +81,9 @@ class InputTransform(wiring.Component):
         ``[row][column in chunk]``, first columns first.
     shift : In(ArrayLayout(ArrayLayout(range(max_shift + 1), n), n))
         Only with ``narrowing``: the table ``[row][column]``. It may change only while no patch is in flight, and must
-        stand two cycles before the first chunk.
+        stand two cycles before the first chunk. Without ``table`` that of a chunk, ``[row][column in chunk]``.
+    narrows : Out(1)
+        Only with ``narrowing`` and without ``table``: a chunk's shifts are taken in this cycle.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class InputTransform(wiring.Component):
         max_shift: int | None = None,
         kind: str = "generic",
         relay: bool = False,
+        table: bool = True,
     ):
         n = winograd.n
         if fold < 1 or n % fold:
@@ -103,6 +108,7 @@ class InputTransform(wiring.Component):
         self.winograd = winograd
         self.fold = fold
         self.narrowing = narrowing
+        self.table = table
         self.max_shift = max_shift if max_shift is not None or narrowing is None else narrowing.max_shift
         self.columns = n // fold
 
@@ -127,7 +133,7 @@ class InputTransform(wiring.Component):
         self._exact_latency = self.latency
         if narrowing is not None:
             arguments = exact_bits, narrowing.bits, self.max_shift, narrowing.rounding
-            options = {"saturate": narrowing.saturate, "static_shift": fold == 1}
+            options = {"saturate": narrowing.saturate, "static_shift": fold == 1 and table}
             self._narrows = [[Narrow(*arguments, **options) for _ in range(self.columns)] for _ in range(n)]
             self.latency += self._narrows[0][0].latency
         self.chunk_latency = self.latency + fold - 1
@@ -137,7 +143,9 @@ class InputTransform(wiring.Component):
             "o": Out(stream.Signature(matrix_layout(signed(self.v_bits), n, self.columns), always_ready=True)),
         }
         if narrowing is not None:
-            members["shift"] = In(matrix_layout(range(self.max_shift + 1), n, n))
+            members["shift"] = In(matrix_layout(range(self.max_shift + 1), n, n if table else self.columns))
+            if not table:
+                members["narrows"] = Out(1)
         super().__init__(members)
 
     @classmethod
@@ -161,7 +169,7 @@ class InputTransform(wiring.Component):
         x
             Chunks of whole patches.
         shift
-            The table of the port, if there is one.
+            The table, if there is narrowing.
         """
         n = self.winograd.n
         v = transform(self.winograd.bt, np.asarray(x).reshape(-1, n, n))
@@ -198,14 +206,19 @@ class InputTransform(wiring.Component):
             m.d.comb += self.o.valid.eq(valid)
             m.d.comb += [self.o.payload[i][a].eq(column[i]) for a, column in enumerate(columns) for i in range(n)]
             return m
-        m.submodules.selector = selector = ShiftSelector(n, self.columns, self.max_shift)
-        m.d.comb += [selector.table.eq(self.shift), selector.advance.eq(valid)]
+        shift = self.shift
+        if self.table:
+            m.submodules.selector = selector = ShiftSelector(n, self.columns, self.max_shift)
+            m.d.comb += [selector.table.eq(self.shift), selector.advance.eq(valid)]
+            shift = selector.o
+        else:
+            m.d.comb += self.narrows.eq(valid)
         for i, units in enumerate(self._narrows):
             for a, unit in enumerate(units):
                 m.submodules[f"narrow{i}_{a}"] = unit
                 m.d.comb += [
                     unit.i.eq(columns[a][i]),
-                    unit.shift.eq(selector.o[i][a]),
+                    unit.shift.eq(shift[i][a]),
                     self.o.payload[i][a].eq(unit.o),
                 ]
         m.d.comb += self.o.valid.eq(delayed(m, valid, self._narrows[0][0].latency, name="narrow_valid"))

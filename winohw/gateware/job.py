@@ -49,7 +49,8 @@ class Job:
     profile : Exact or Quantized, optional
         The arithmetic; for a quantized engine it holds the shift tables, an exact one needs none.
     block_rows : int, optional
-        Tile rows a block; None: the number that takes the fewest cycles.
+        Tile rows a block; None: the number that takes the fewest cycles, or on an engine with a stationary datapath the
+        fewest blocks.
 
     Raises
     ------
@@ -107,14 +108,31 @@ class Job:
                 f"{needed} tile rows take {needed * self.slot_pitch} words a bank, the line buffer has "
                 f"{config.line_words}"
             )
+        self._check_requantization()
         if self.block_rows is None:
-            object.__setattr__(
-                self, "block_rows", min(self.block_choices, key=lambda rows: (self.estimate_cycles(rows), rows))
-            )
+            object.__setattr__(self, "block_rows", self._best_block())
         elif self.block_rows not in self.block_choices:
             raise UnsupportedLayer(
                 f"block_rows must be within 1 ... {max(self.block_choices)} for this layer, not {self.block_rows}"
             )
+
+    def _check_requantization(self) -> None:
+        """What a requantization without multipliers has to fulfil beyond the range of its fields."""
+        if isinstance(self.layer.requantization, Requantization) or not self.config.quantized:
+            return
+        try:
+            requantization, bits = self.requantization, self.config.fraction_bits
+        except ValueError:
+            return  # it is told when the constants are asked for; a job may be for its shape alone
+        most, least = int(requantization.shift.max()), int(requantization.shift.min())
+        if most > bits or least < bits - 31:
+            wrong = most if most > bits else least
+            raise UnsupportedLayer(
+                f"a sum would have to be multiplied by 2**{wrong}, this engine offers 2**{bits - 31} ... 2**{bits}"
+            )
+        largest = int(np.abs(requantization.bias.astype(np.int64)).max())
+        if largest > self.config.largest_bias:
+            raise UnsupportedLayer(f"a bias of {largest} is more than this engine's {self.config.largest_bias}")
 
     # --- shape ---------------------------------------------------------------------------------------------------
     @cached_property
@@ -243,6 +261,14 @@ class Job:
         most = self.slots if self.slots == self.total_rows else self.slots - self._rows_ahead
         return range(1, min(most, self.config.max_tiles // self.tile_columns) + 1)
 
+    def _best_block(self) -> int:
+        """Tile rows a block unless told."""
+        if self.config.datapath == "stationary":
+            # Nothing overlaps, so that all take as long, but weights come once for each; equal ones leave none short.
+            blocks = _ceil(self.total_rows, max(self.block_choices))
+            return _ceil(self.total_rows, blocks)
+        return min(self.block_choices, key=lambda rows: (self.estimate_cycles(rows), rows))
+
     @property
     def estimated_cycles(self) -> int:
         """Cycles of the job, but for latencies and what the edges of the image save."""
@@ -368,12 +394,15 @@ class Job:
         requantization = self.requantization
         filters = self.layer.geometry.filters
         table = np.zeros((self.output_groups * self.config.output_lanes, CONSTANT_BYTES), np.uint8)
-        bias = np.ascontiguousarray(requantization.bias, "<i4").view(np.uint8).reshape(filters, 4)
-        table[:filters, 0:4] = bias
+        bias, shift = requantization.bias, requantization.shift
+        if isinstance(requantization, ShiftRequantization):
+            # The sums have bits behind the point.
+            bias, shift = bias << self.config.fraction_bits, shift - self.config.fraction_bits
+        table[:filters, 0:4] = np.ascontiguousarray(bias, "<i4").view(np.uint8).reshape(filters, 4)
         if isinstance(requantization, Requantization):
             multiplier = np.ascontiguousarray(requantization.multiplier, "<i4").view(np.uint8).reshape(filters, 4)
             table[:filters, 4:8] = multiplier
-        table[:filters, 8] = requantization.shift.astype(np.int8).view(np.uint8)
+        table[:filters, 8] = shift.astype(np.int8).view(np.uint8)
         return table.reshape(self.output_groups, self.config.output_lanes, CONSTANT_BYTES)
 
     def weight_beats(self) -> NDArray[np.int8]:
@@ -386,7 +415,7 @@ class Job:
             if isinstance(self.profile, Quantized):
                 u = self.profile.weight.apply(u)
             size = config.u_bytes
-            if config.datapath == "compact":
+            if config.small:
                 # Multiplier by multiplier: the columns that one of them works on, then those of the next.
                 u = u.reshape(*u.shape[:-1], config.fold, config.columns).swapaxes(-1, -2)
             rows = np.ascontiguousarray(u, f"<i{size}").view(np.int8)

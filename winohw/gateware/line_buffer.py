@@ -69,6 +69,8 @@ class LineBuffer(wiring.Component):
     single_port : bool
         The banks are `winohw.gateware.single_port_memory`, of the same kind: nothing is written while `hold`, and
         nothing may be read unless it is. For a fold of 2 or more and a single step.
+    write_back : bool
+        Whether words may be replaced. For `single_port`.
 
     Attributes
     ----------
@@ -97,6 +99,9 @@ class LineBuffer(wiring.Component):
     hold : In(1)
         Only with `single_port`: the banks are read. A chunk may be read from the cycle after the first one on with
         `hold`, and until the cycle after the last one.
+    back : In(StructLayout({valid: 1, word: range(words), chunk: …}))
+        Only with `write_back`: a word of a complete tile row gets another chunk. `hold` has been set for a cycle or
+        more, and nothing is read in this one.
     free : In(dimension_bits)
         Slots that are released in this cycle, oldest first; addresses in them may still come for 3 cycles.
     row_done : Out(1)
@@ -128,12 +133,15 @@ class LineBuffer(wiring.Component):
         dimension_bits: int = 12,
         memory: str = "generic",
         single_port: bool = False,
+        write_back: bool = False,
     ):
         for name, value in (("input_tile", input_tile), ("lanes", lanes), ("dimension_bits", dimension_bits)):
             if value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value!r}")
         if single_port and (fold == 1 or len(steps) > 1):
             raise ValueError(f"single_port needs a fold and one step, not fold {fold!r} and steps {steps!r}")
+        if write_back and not single_port:
+            raise ValueError("write_back needs single_port")
         if fold < 1 or input_tile % fold:
             raise ValueError(f"fold must divide the input tile {input_tile}, not {fold!r}")
         if not steps or any(not 1 <= step <= input_tile for step in steps):
@@ -143,6 +151,7 @@ class LineBuffer(wiring.Component):
         self._bank = SinglePortMemory if single_port else Memory
         self._bank.check_parameters(8 * lanes, words, memory)
         self.single_port = single_port
+        self.write_back = write_back
         self.input_tile = input_tile
         self.steps = tuple(sorted(set(steps)))
         self.lanes = lanes
@@ -166,6 +175,7 @@ class LineBuffer(wiring.Component):
         chunk = data.ArrayLayout(data.ArrayLayout(data.ArrayLayout(signed(8), input_tile), self.rows), lanes)
         super().__init__(
             ({"hold": In(1)} if single_port else {})
+            | ({"back": In(data.StructLayout({"valid": 1, "word": address, "chunk": chunk}))} if write_back else {})
             | {
                 "i": In(stream.Signature(data.ArrayLayout(signed(8), lanes))),
                 "start": In(1),
@@ -673,6 +683,16 @@ class LineBuffer(wiring.Component):
                     bank.read_en.eq(self.read.valid),
                     bank.read_addr.eq(self.read.payload),
                 ]
+                if self.write_back:
+                    chunk = self.back.chunk
+                    with m.If(self.back.valid):
+                        m.d.comb += [
+                            bank.write_en.eq((1 << len(group)) - 1),
+                            bank.write_addr.eq(self.back.word),
+                            bank.write_data.eq(
+                                Cat(chunk[lane][a][column] for column in group for lane in range(self.lanes))
+                            ),
+                        ]
 
     def _kind(self, line: int) -> int:
         """Which of the ranges of `_alike` has it."""

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import ArrayLike, NDArray
 
 from winohw.algorithm.modular import wrap
+from winohw.gateware.kernel_writer import KernelWriter
 from winohw.gateware.memory import Memory
 
 __all__ = ["WeightStore"]
@@ -104,28 +105,20 @@ class WeightStore(wiring.Component):
         m.submodules.memory = memory = Memory(lanes * self.u_bits, self.kernels << self._phase_bits, self.memory, lanes)
 
         # --- in ------------------------------------------------------------------------------------------------------
-        free = Signal(range(self.kernels), init=self.kernels - 1)  # one place is always being read
-        lane, phase = Signal(lanes, init=1), Signal(range(self.fold))
-        slot = Signal(slot_bits)
-        taken, complete = Signal(), Signal()
+        # One place is always being read.
+        m.submodules.writer = writer = KernelWriter(lanes=lanes, fold=self.fold, places=self.kernels, kept=1)
+        begin = self.control.valid & self.control.start
         m.d.comb += [
-            self.i.ready.eq(free != 0),
-            taken.eq(self.i.valid & self.i.ready),
-            complete.eq(taken & lane[-1] & (phase == self.fold - 1)),
-            memory.write_en.eq(Mux(taken, lane, 0)),
-            memory.write_addr.eq(Cat(phase[: self._phase_bits], slot)),
+            writer.valid.eq(self.i.valid),
+            self.i.ready.eq(writer.ready),
+            writer.freed.eq(begin),
+            self.loaded.eq(writer.loaded),
+            memory.write_en.eq(writer.lane),
+            memory.write_addr.eq(writer.word),
             memory.write_data.eq(self.i.payload.as_value()[: self.u_bits].replicate(lanes)),
         ]
-        m.d.sync += self.loaded.eq(complete)
-        with m.If(taken):
-            m.d.sync += phase.eq(phase + 1)
-            with m.If(phase == self.fold - 1):
-                m.d.sync += [phase.eq(0), lane.eq(Cat(lane[-1], lane[:-1]))]
-        with m.If(complete):
-            m.d.sync += slot.eq(slot + 1)
 
         # --- out -----------------------------------------------------------------------------------------------------
-        begin = self.control.valid & self.control.start
         reading, this_slot = Signal(slot_bits, init=-1), Signal(slot_bits)
         read_phase = Signal(range(self.fold))  # 0 when a kernel is begun: chunks come in whole patches
         m.d.comb += [
@@ -138,5 +131,4 @@ class WeightStore(wiring.Component):
                 reading.eq(this_slot),
                 read_phase.eq(Mux(read_phase == self.fold - 1, 0, read_phase + 1)),
             ]
-        m.d.sync += free.eq(free + begin - complete)
         return m

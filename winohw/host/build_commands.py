@@ -16,7 +16,7 @@ from rich.table import Table
 from winohw.friendly import friendly, json_option
 from winohw.gateware.board_top import BoardTop
 from winohw.gateware.config import EngineConfig
-from winohw.numerics.formats import Exact, Narrowing, Quantized
+from winohw.numerics.formats import PROFILES
 from winohw.synth.bitstream import Bitstream, build_bitstream, suffix_of
 from winohw.synth.board import Board, BoardError, board_names, find_board
 from winohw.synth.estimate import estimate
@@ -81,7 +81,11 @@ def override_options(command: Callable[..., None]) -> Callable[..., None]:
             click.option("--tile", type=int, help="Tile size m; 1 is direct."),
             click.option("--lanes", help="Input channels a cycle, or input and output channels: 2 or 2,1."),
             click.option("--fold", type=int, help="Cycles a patch; divides m + r - 1."),
-            click.option("--profile", type=click.Choice(["exact", "quantized"]), help="The arithmetic."),
+            click.option(
+                "--profile",
+                type=click.Choice(list(PROFILES)),
+                help="The arithmetic: exact, V and U in 8 bits (quantized), or M as well (int8).",
+            ),
             click.option("--line-words", type=int, help="Words a line buffer bank."),
             click.option("--max-tiles", type=int, help="Tiles a block."),
             click.option("--drain-tiles", type=int, help="Tiles in the drain buffer."),
@@ -112,7 +116,8 @@ def overridden(board: Board, changes: dict[str, Any]) -> Board:
     frequency = given.pop("frequency", board.frequency)
     values: dict[str, Any] = {}
     if "tile" in given:
-        values["tile_size"] = given.pop("tile")
+        # Matrices of a board's own are for its own tile size.
+        values |= {"tile_size": given.pop("tile"), "matrices": None}
     if "lanes" in given:
         text = given.pop("lanes")
         try:
@@ -122,8 +127,7 @@ def overridden(board: Board, changes: dict[str, Any]) -> Board:
             raise ValueError(f"--lanes must be one number or two, for example 2 or 2,1, not {text!r}") from None
         values |= {"input_lanes": input_lanes, "output_lanes": output_lanes}
     if "profile" in given:
-        exact = given.pop("profile") == "exact"
-        values["profile"] = Exact() if exact else Quantized(Narrowing(8), Narrowing(8), Narrowing(16))
+        values["profile"] = PROFILES[given.pop("profile")]
     config: EngineConfig = replace(board.config, **values, **given) if values or given else board.config
     return replace(board, config=config, frequency=frequency)
 

@@ -395,10 +395,7 @@ def _simulate(
     if config.quantized:
         arranged = plan.arrangement.layer(layer)
         first = plan.arrangement.pixels(pixels[: plan.arrangement.source_images], layer.input_zero_point)
-        winograd = config.winograd(plan.cost.job.kernel)
-        bits = config.profile.input.bits, config.profile.weight.bits, config.profile.product.bits
-        options = {"max_shift": min(config.max_shifts), "rounding": config.profile.input.rounding}
-        profile = calibrate(winograd, arranged, first, bits, **options)
+        profile = calibrate(config.winograd(plan.cost.job.kernel), arranged, first, **config.calibration)
     job = plan.job(layer, profile)
     cycles, exact = 0, True
     for start in range(0, plan.images, plan.arrangement.source_images):

@@ -18,6 +18,7 @@ from winohw.gateware.sequencer import Sequencer
 from winohw.gateware.timing import EngineTiming, engine_timing
 from winohw.gateware.weight_loader import CONSTANT_BYTES
 from winohw.network.compact_cost import CompactReplay
+from winohw.network.stationary_cost import StationaryReplay
 
 __all__ = ["LayerCost", "layer_cost"]
 
@@ -94,7 +95,7 @@ def layer_cost(job: Job, *, weight_bandwidth: float | None = None) -> LayerCost:
     """
     if weight_bandwidth is not None and not weight_bandwidth > 0:
         raise ValueError(f"weight_bandwidth must be above 0, not {weight_bandwidth!r}")
-    replay = (CompactReplay if job.config.datapath == "compact" else _Replay)(job, weight_bandwidth)
+    replay = _REPLAYS[job.config.datapath](job, weight_bandwidth)
     cycles = replay.run()
     geometry, config = job.layer.geometry, job.config
     lanes = config.input_lanes * job.input_groups
@@ -373,3 +374,7 @@ class _Drain:
             setattr(self, name, getattr(self, name) + cycles)
         for times in (self.drained, self.left):
             times.extend([time + cycles for time in times])
+
+
+#: Of each datapath.
+_REPLAYS = {"wide": _Replay, "compact": CompactReplay, "stationary": StationaryReplay}

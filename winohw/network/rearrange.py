@@ -216,37 +216,54 @@ class Mosaic:
 
 @dataclass(frozen=True)
 class Slices:
-    """Every image cut into columns, which overlap by what the kernel reaches over and hold their padding.
+    """Every image cut into slices, which overlap by what the kernel reaches over and hold their padding.
 
     Parameters
     ----------
-    width : int
-        Columns of the output that a slice gives; what the last one gives too many is dropped.
+    width, height : int
+        Columns and rows of the output that a slice gives; what the last ones give too many is dropped. Without a height
+        a slice has all rows, and leaves the padding above and below to the engine.
 
     Raises
     ------
     ValueError
-        The width is not positive.
+        The width or the height is not positive.
     """
 
     source: ConvGeometry
     source_images: int
     width: int
+    height: int | None = None
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ValueError(f"a slice must be at least 1 column wide, not {self.width!r}")
+        for what, size in (("column wide", self.width), ("row high", self.height)):
+            if size is not None and size < 1:
+                raise ValueError(f"a slice must be at least 1 {what}, not {size!r}")
+
+    @property
+    def _rows(self) -> int:
+        """Rows of the output that a slice gives."""
+        return self.source.out_height if self.height is None else self.height
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """Slices of an image below each other and side by side."""
+        return -(-self.source.out_height // self._rows), -(-self.source.out_width // self.width)
 
     @property
     def count(self) -> int:
         """Slices of an image."""
-        return -(-self.source.out_width // self.width)
+        down, across = self._grid
+        return down * across
 
     @cached_property
     def geometry(self) -> ConvGeometry:
         source = self.source
         width = (self.width - 1) * source.stride + source.kernel
-        return replace(source, width=width, padding=(*source.pads[:2], 0, 0))
+        if self.height is None:
+            return replace(source, width=width, padding=(*source.pads[:2], 0, 0))
+        height = (self.height - 1) * source.stride + source.kernel
+        return replace(source, height=height, width=width, padding=(0, 0, 0, 0))
 
     @property
     def images(self) -> int:
@@ -256,19 +273,26 @@ class Slices:
         return weights
 
     def pixels(self, pixels: NDArray[np.int8], pad_value: int) -> NDArray[np.int8]:
-        source, width, pitch = self.source, self.geometry.width, self.width * self.source.stride
-        left, padded = source.pads[2], (self.count - 1) * pitch + width
-        shape = (len(pixels), source.height, max(padded, left + source.width), source.channels)
-        canvas = np.full(shape, pad_value, np.int8)
-        canvas[:, :, left : left + source.width] = pixels
-        slices = [canvas[:, :, pitch * number :][:, :, :width] for number in range(self.count)]
-        return np.stack(slices, axis=1).reshape(-1, source.height, width, source.channels)
+        source, (down, across) = self.source, self._grid
+        height, width = self.geometry.height, self.geometry.width
+        row_pitch, pitch = self._rows * source.stride, self.width * source.stride
+        top, left = 0 if self.height is None else source.pads[0], source.pads[2]
+        rows = max((down - 1) * row_pitch + height, top + source.height)
+        columns = max((across - 1) * pitch + width, left + source.width)
+        canvas = np.full((len(pixels), rows, columns, source.channels), pad_value, np.int8)
+        canvas[:, top : top + source.height, left : left + source.width] = pixels
+        slices = [
+            canvas[:, row_pitch * row :, pitch * column :][:, :height, :width]
+            for row in range(down)
+            for column in range(across)
+        ]
+        return np.stack(slices, axis=1).reshape(-1, height, width, source.channels)
 
     def results(self, pixels: NDArray[np.int8]) -> NDArray[np.int8]:
-        source = self.source
-        slices = pixels.reshape(self.source_images, self.count, source.out_height, self.width, source.filters)
-        images = np.moveaxis(slices, 1, 2).reshape(self.source_images, source.out_height, -1, source.filters)
-        return images[:, :, : source.out_width]
+        source, (down, across) = self.source, self._grid
+        slices = pixels.reshape(self.source_images, down, across, self._rows, self.width, source.filters)
+        images = np.moveaxis(slices, 3, 2).reshape(self.source_images, down * self._rows, -1, source.filters)
+        return images[:, : source.out_height, : source.out_width]
 
     def __str__(self) -> str:
         return f"{self.count} slices"

@@ -1,4 +1,4 @@
-"""Jobs for images that are too wide for an engine: cut into slices by the host."""
+"""Jobs for images that are too large for an engine: cut into slices by the host."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sliced_jobs(
     Raises
     ------
     UnsupportedLayer
-        The engine cannot run the layer, however narrow the slices.
+        The engine cannot run the layer, however small the slices.
     """
     geometry = layer.geometry
     whole = Arrangement(geometry, images)
@@ -44,10 +44,14 @@ def sliced_jobs(
         refusal = error
     if geometry.stride != 1:
         raise refusal
-    columns = geometry.tile_columns(tile := config.input_tile + 1 - geometry.kernel) if not config.direct else 0
-    for slices in range(1, columns + 1):
-        width = -(-columns // slices) * tile
-        arrangement = Arrangement(geometry, images, (Slices(geometry, images, width),))
+    tile = config.input_tile + 1 - geometry.kernel
+    if config.direct or tile < 1:
+        raise refusal
+    heights, widths = _parts(geometry.tile_rows(tile)), _parts(geometry.tile_columns(tile))
+    grids = [(rows * columns, rows, columns) for rows in heights for columns in widths]
+    for _, rows, columns in sorted(grids):
+        height = heights[rows] * tile if rows > 1 else None
+        arrangement = Arrangement(geometry, images, (Slices(geometry, images, widths[columns] * tile, height),))
         sliced = arrangement.layer(layer)
         try:
             most = Job(config, sliced, 1, profile)
@@ -58,6 +62,12 @@ def sliced_jobs(
         counts += [arrangement.images - sum(counts)] if arrangement.images % size else []
         return arrangement, [Job(config, sliced, count, profile) for count in counts]
     raise refusal
+
+
+def _parts(tiles: int) -> dict[int, int]:
+    """For the numbers of parts that so many tiles can be cut into, the tiles of a part."""
+    sizes = {-(-tiles // parts) for parts in range(1, tiles + 1)}
+    return {-(-tiles // size): size for size in sizes}
 
 
 def _images_a_job(job: Job, images: int) -> int:

@@ -32,7 +32,7 @@ def calibrate(
     bits: int | tuple[int, int, int] = (8, 8, 16),
     criterion: Criterion = Criterion.LEAST_SQUARES,
     per_tap: bool = True,
-    max_shift: int = 31,
+    max_shift: int | tuple[int, int, int] = 31,
     rounding: Rounding = Rounding.HALF_UP,
 ) -> Quantized:
     """Shifts of the ``quantized`` profile for one layer.
@@ -55,7 +55,8 @@ def calibrate(
     per_tap
         Whether each tap has its own shifts, or a stage one for all.
     max_shift
-        Greatest shift that the hardware takes, 0 to 62.
+        Greatest shifts of transformed input, transformed weights and product that the hardware takes, or one for all
+        three, 0 to 62.
     rounding
         Rounding of all three steps.
 
@@ -66,19 +67,20 @@ def calibrate(
     """
     layer.check_pixels(pixels)
     widths = (bits,) * 3 if isinstance(bits, int) else bits
+    most = (max_shift,) * 3 if isinstance(max_shift, int) else max_shift
     on_input, on_weight, on_product = (Narrowing(width, 0, rounding) for width in widths)
     v = transform(winograd.bt, input_patches(winograd, layer, pixels))
     u = transform(winograd.g, layer_kernels(winograd, layer))
     # The output transform amplifies an error of a product; that of a factor is multiplied by the other factor before.
     gain = (winograd.at.astype(np.float64) ** 2).sum(axis=0)
     amplification = np.outer(gain, gain)
-    input_costs = _costs(on_input, v, criterion, max_shift, amplification * _mean_square(u))
+    input_costs = _costs(on_input, v, criterion, most[0], amplification * _mean_square(u))
     on_input = on_input.with_shift(_factor_shifts(input_costs, per_tap, "input"))
-    weight_costs = _costs(on_weight, u, criterion, max_shift, amplification * _mean_square(v))
+    weight_costs = _costs(on_weight, u, criterion, most[1], amplification * _mean_square(v))
     on_weight = on_weight.with_shift(_factor_shifts(weight_costs, per_tap, "weights"))
     scale = on_input.table(winograd.n) + on_weight.table(winograd.n)
     products = multiply_taps(on_input.apply(v), on_weight.apply(u))
-    product_costs = _costs(on_product, products, criterion, max_shift, amplification * 4.0**scale)
+    product_costs = _costs(on_product, products, criterion, most[2], amplification * 4.0**scale)
     return Quantized(on_input, on_weight, on_product.with_shift(_product_shifts(product_costs, scale)))
 
 

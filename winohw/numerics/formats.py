@@ -1,8 +1,10 @@
 """Number formats of the datapath: two's-complement widths, rounding right shifts, saturation, and the two profiles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from operator import index
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from winohw.algorithm.modular import wrap
 
 __all__ = [
+    "PROFILES",
     "Exact",
     "Narrowing",
     "Profile",
@@ -259,3 +262,13 @@ def _shift_table(shift: ArrayLike) -> ShiftTable:
             f"A shift must be between 0 and 62, not {int(array.min() if array.min() < 0 else array.max())}"
         )
     return tuple(tuple(row) for row in array.tolist()) if array.ndim else int(array)
+
+
+#: What commands offer, by name: the widths of an engine, without shifts.
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "exact": Exact(),
+        "quantized": Quantized(Narrowing(8), Narrowing(8), Narrowing(16)),
+        "int8": Quantized.uniform(8),
+    }
+)

@@ -275,16 +275,17 @@ class Requantization(_ChannelConstants):
 
 @dataclass(frozen=True, eq=False)
 class ShiftRequantization(_ChannelConstants):
-    """Requantization without a multiplier: a rounding right shift, ties toward plus infinity.
+    """Requantization without a multiplier: a rounding right shift, ties toward plus infinity, or a shift to the left.
 
-    ``pixel = clamp(round((acc + bias) * 2**shift) + output_zero_point)``. The sum with the bias wraps at 32 bits.
+    ``pixel = clamp(round((acc + bias) * 2**shift) + output_zero_point)``. The sum with the bias wraps at 32 bits;
+    nothing wraps behind it. Shifts to the left are for coarse sums, as the ``quantized`` profile makes them.
 
     Parameters
     ----------
     bias
         int32 ``[K]``.
     shift
-        ``[K]`` or one for all: -31 to 0, an exponent as in :class:`Requantization`.
+        ``[K]`` or one for all: -31 to 30, an exponent as in :class:`Requantization`.
     output_zero_point
         -128 to 127.
     act_min, act_max
@@ -305,11 +306,12 @@ class ShiftRequantization(_ChannelConstants):
     act_max: int = 127
 
     def __post_init__(self) -> None:
-        self._set_channels({"shift": (MIN_SHIFT, 0)})
+        self._set_channels({"shift": (MIN_SHIFT, MAX_SHIFT)})
 
     def apply(self, acc: ArrayLike) -> NDArray[np.int8]:
         """Pixels of the accumulators ``acc``, int32 ``[..., K]``, which do not contain the bias."""
-        scaled = rounding_shift(self._accumulators(acc), -self.shift, Rounding.HALF_UP)
+        scaled = rounding_shift(self._accumulators(acc), np.maximum(-self.shift, 0), Rounding.HALF_UP)
+        scaled <<= np.maximum(self.shift, 0)
         return self._clamped(scaled + self.output_zero_point)
 
     def rescaled(self, factor: Fraction) -> "ShiftRequantization":

@@ -174,7 +174,12 @@ def _observed(job: Job, recorded: dict[str, NDArray], stages: Stages) -> dict[st
         for start in range(0, job.total_rows, job.block_rows):
             size = min(job.block_rows, job.total_rows - start)
             count = int(np.prod(inner)) * size * columns * config.fold
-            parts.append(beats[first : first + count].reshape(*inner, size, columns, config.fold, *beats.shape[1:]))
+            part = beats[first : first + count]
+            if config.datapath == "stationary":
+                # Input channels, the second of the groups, are innermost.
+                part = part.reshape(inner[0], size, columns, config.fold, *inner[1:], *beats.shape[1:])
+                part = np.moveaxis(part, 4, 1) if inner[1:] else part
+            parts.append(part.reshape(*inner, size, columns, config.fold, *beats.shape[1:]))
             first += count
         if first != len(beats):
             raise ValueError(f"{len(beats)} chunks were recorded, {first} are expected")
@@ -188,7 +193,7 @@ def _observed(job: Job, recorded: dict[str, NDArray], stages: Stages) -> dict[st
     # Subsampled pixels are one phase; the model has four, of which the others meet zero weights only.
     expected_v = stages.input_transform[:, :, :, : job.phases * channels]
     expected_u = stages.weight_transform[:, : job.phases * channels]
-    # V is computed once for every group of output channels: all of them must agree with the model.
+    # V comes to the array for every group of output channels: all of them must agree with the model.
     v = np.concatenate(
         [taps(part) for part in per_tile(recorded["input_transform"], (filters, groups))], axis=2
     )  # (filters, groups, rows, columns, Pc, n, n)

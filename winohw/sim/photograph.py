@@ -207,7 +207,6 @@ def run_image(
     pixels: NDArray[np.int8],
     *,
     direct: bool = True,
-    calibration: Sequence[int] = (8, 8, 16),
     progress: ProgressBar = _no_progress,
     compiled: bool = True,
     waveform: Waveform | None = None,
@@ -219,7 +218,6 @@ def run_image(
     ----------
     config : the engine. For a quantized one, shifts per tap are calibrated on the image itself.
     direct : also run the direct engine, if there are cycles to compare: an engine without statistics counts none.
-    calibration : bits of V, U and M of a quantized engine.
     progress : makes a progress bar from a description.
     compiled : False takes Amaranth's own simulator.
     waveform : where a waveform of the Winograd engine goes, and its cycles.
@@ -228,7 +226,7 @@ def run_image(
     images = pixels[None]
     profile: Profile | None = None
     if config.quantized:
-        profile = calibrate(config.winograd(), layer, images, bits=tuple(calibration))
+        profile = calibrate(config.winograd(), layer, images, **config.calibration)
     with progress(f"Winograd, {config.multipliers} multipliers") as report:
         run = runner or simulated(config, compiled=compiled, waveform=waveform)
         winograd = run(layer, images, profile, report)

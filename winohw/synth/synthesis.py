@@ -105,8 +105,6 @@ def synthesis_script(text: str, part: Part, options: SynthesisOptions, *, pads: 
             # Without this, Yosys 0.70 stops on designs with arrays of eight lanes or more.
             "proc",
             "splitnets",
-            # Queues never read a word that is just being written, and no other memory does either.
-            "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:COLLISION_X_MASK=1'0 %i r:CLK_ENABLE=1'1 %i",
             # Undefined at first: to have them start as zero, Yosys would put a gate behind each bit of a memory.
             f"setattr -unset init */w:{MEMORY_OUTPUT}* */w:read_data*",
             *options.after_read,

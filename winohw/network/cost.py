@@ -91,11 +91,19 @@ def layer_cost(job: Job, *, weight_bandwidth: float | None = None) -> LayerCost:
     Raises
     ------
     ValueError
-        The bandwidth is not above 0.
+        The bandwidth is not above 0; or there is one, and the datapath is not the wide one.
     """
     if weight_bandwidth is not None and not weight_bandwidth > 0:
         raise ValueError(f"weight_bandwidth must be above 0, not {weight_bandwidth!r}")
-    replay = _REPLAYS[job.config.datapath](job, weight_bandwidth)
+    replay: _Replay | CompactReplay | StationaryReplay
+    if not job.config.small:
+        replay = _Replay(job, weight_bandwidth)
+    elif weight_bandwidth is None:
+        replay = {"compact": CompactReplay, "stationary": StationaryReplay}[job.config.datapath](job)
+    else:
+        raise ValueError(
+            f"the cost of a {job.config.datapath} engine is known without a limit only, not {weight_bandwidth!r}"
+        )
     cycles = replay.run()
     geometry, config = job.layer.geometry, job.config
     lanes = config.input_lanes * job.input_groups
@@ -374,7 +382,3 @@ class _Drain:
             setattr(self, name, getattr(self, name) + cycles)
         for times in (self.drained, self.left):
             times.extend([time + cycles for time in times])
-
-
-#: Of each datapath.
-_REPLAYS = {"wide": _Replay, "compact": CompactReplay, "stationary": StationaryReplay}

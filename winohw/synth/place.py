@@ -39,8 +39,7 @@ PLACERS = ("auto", "heap", "static", "sa")
 
 # Router 2 sets up the whole part first: 30 to 60 s on an LFE5U-85F for a design that router 1 routes in 3 s, and with
 # a better clock. From some thousand cells on router 1 no longer finishes. HeAP crowds large designs into a corner of
-# the part, where they cannot be routed, unless a floorplan holds them apart; the static placer spreads them. On an
-# iCE40 that is nearly full, HeAP does not end; simulated annealing takes a minute.
+# the part, where they cannot be routed, unless a floorplan holds them apart; the static placer spreads them.
 _SMALL_CELLS = 4000
 
 _CARRY_IN, _CARRY_OUT = {"FCI", "CIN"}, {"FCO", "COUT"}
@@ -56,8 +55,8 @@ class PlaceOptions:
         One of `ROUTERS`; ``auto`` takes ``router1`` for small designs on ECP5, ``router2`` for large ones, and
         nextpnr's own choice for other families.
     placer : str
-        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5 without a floorplan, ``sa`` for large ones
-        on iCE40, and nextpnr's own choice for others.
+        One of `PLACERS`; ``auto`` takes ``static`` for large designs on ECP5 without a floorplan, and nextpnr's own
+        choice for others.
     floorplan : bool
         Whether an engine's multipliers and memories get their places from `winohw.synth.floorplan`, if it has any.
     timeout : float, optional

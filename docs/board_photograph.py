@@ -1,7 +1,7 @@
 """A photograph through a simulated board, from outside: two programs and a serial port between them.
 
-    python examples/board_photograph.py ulx3s-25f
-    python examples/board_photograph.py icebreaker my-picture.png
+    python docs/board_photograph.py ulx3s-25f
+    python docs/board_photograph.py icebreaker my-picture.png
 
 `winohw board-sim` runs the board's gateware behind a pseudo-terminal, `winohw run --port` drives it as it would drive
 a real one. The pictures must be those of plain `winohw run`, byte for byte. (Small boards requantize by a shift alone;

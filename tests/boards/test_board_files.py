@@ -8,7 +8,6 @@ import pytest
 
 from winohw.gateware.capabilities import Capabilities
 from winohw.gateware.config import EngineConfig
-from winohw.gateware.multiplier import products_per_cell
 from winohw.network.filters import FILTERS, filter_layer
 from winohw.network.slicing import sliced_jobs
 from winohw.numerics.formats import Quantized
@@ -61,7 +60,7 @@ def test_board(name):
     board = find_board(name)
     assert board.name == name
     assert board.config.family in ("generic", board.part.family.gateware)
-    assert board.config.multipliers <= board.part.multipliers * products_per_cell(board.config.multiplier)
+    assert board.config.multiplier_cells <= board.part.multipliers
     assert Capabilities.decode(board.capabilities.encode()) == board.capabilities
     platform = board.platform()
     source = platform.default_clk_frequency / 1e6

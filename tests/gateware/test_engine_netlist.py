@@ -15,7 +15,6 @@ from random_layers import random_job
 from winohw.algorithm.toomcook import winograd
 from winohw.gateware.config import EngineConfig
 from winohw.gateware.engine import Engine
-from winohw.gateware.multiplier import products_per_cell
 from winohw.network.cost import layer_cost
 from winohw.numerics.formats import Quantized
 from winohw.numerics.golden import GoldenModel
@@ -61,7 +60,7 @@ def test_layers_on_the_netlist(name):
     simulation = NetlistEngine(config)
     multiplier, memory = {"ecp5": ("MULT18X18D", "DP16KD"), "ice40": ("SB_MAC16", "SB_RAM40_4K")}[config.family]
     requantizer = 4 if config.requantizer == "tflite" else 0
-    assert simulation.cells[multiplier] == config.multipliers // products_per_cell(config.multiplier) + requantizer
+    assert simulation.cells[multiplier] == config.multiplier_cells + requantizer
     assert simulation.cells[memory]
     kinds = set()
     for seed, rates in enumerate(STALLS):

@@ -28,7 +28,8 @@ STATIONARY = EngineConfig(
 
 def test_sixteen_products():
     assert (STATIONARY.multipliers, STATIONARY.v_bits, STATIONARY.u_bits, STATIONARY.m_bits) == (16, 8, 8, 8)
-    assert replace(STATIONARY, family="ice40", multiplier="").multiplier == "ice40_dual"
+    part = replace(STATIONARY, family="ice40", multiplier="")
+    assert (part.multiplier, part.multiplier_cells) == ("ice40_dual", 8)
     # A shift of one more than what avoids all saturation.
     assert STATIONARY.max_shifts[0] == STATIONARY.v_exact_bits - 8 + 1
     assert STATIONARY.max_shifts[2] == STATIONARY.acc_bits - 8 + 1

@@ -11,7 +11,7 @@ from winohw.algorithm.ranges import signed_bits, stage_widths
 from winohw.algorithm.toomcook import Winograd, format_points, parse_points, winograd
 from winohw.gateware.accumulator import RECURRENCE
 from winohw.gateware.descriptor import DescriptorLimits
-from winohw.gateware.multiplier import check_parameters
+from winohw.gateware.multiplier import check_parameters, products_per_cell
 from winohw.gateware.single_port_memory import LARGE_WORDS
 from winohw.numerics.formats import Exact, Profile, Quantized
 
@@ -285,8 +285,13 @@ class EngineConfig:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of the array; those of the requantizer come on top."""
+        """Multipliers of the array, each of which makes a product a cycle; those of the requantizer come on top."""
         return self.input_tile * self.columns * self.input_lanes * self.output_lanes
+
+    @property
+    def multiplier_cells(self) -> int:
+        """DSP blocks that the array's multipliers take."""
+        return -(-self.multipliers // products_per_cell(self.multiplier))
 
     @property
     def effective_macs_per_cycle(self) -> float:

@@ -22,11 +22,11 @@ class ReplayStore(wiring.Component):
     A place holds the kernels of one input channel and of a group of Pk output channels, which come lane by lane, and
     weight by weight: all phases of the first multiplier, then those of the next. `control` asks for the weights of a
     chunk, `lead` cycles before they are given: with ``first`` from the first place that has not been given up, else
-    from the next one, of the phase that is told; with ``release`` the place is given up. Places must be complete
-    (`loaded`) before they are asked for.
+    from the next one, of the phase that is told; with ``release`` the place is given up. All weights of a place must
+    have come before it is asked for.
 
-    Latency: ``lead`` cycles from `control` to `o`; 1 cycle from the last weight of a place to `loaded`. Throughput: a
-    weight in and the weights of a chunk out a cycle. Backpressure: `i` waits while all places are taken.
+    Latency: ``lead`` cycles from `control` to `o`. Throughput: a weight in and the weights of a chunk out a cycle.
+    Backpressure: `i` waits while all places are taken.
 
     Parameters
     ----------
@@ -56,8 +56,6 @@ class ReplayStore(wiring.Component):
         Weights; the ``u_bits`` lowest bits count.
     control : In(StructLayout({valid: 1, first: 1, release: 1, phase: range(fold)}))
     o : Out([Pk][n][Q] signed(u_bits))
-    loaded : Out(1)
-        Strobe, a place is complete.
 
     Raises
     ------
@@ -94,7 +92,6 @@ class ReplayStore(wiring.Component):
                 "i": In(stream.Signature(data.ArrayLayout(signed(8), 1))),
                 "control": In(data.StructLayout({"valid": 1, "first": 1, "release": 1, "phase": range(fold)})),
                 "o": Out(data.ArrayLayout(taps, lanes)),
-                "loaded": Out(1),
             }
         )
 
@@ -115,7 +112,6 @@ class ReplayStore(wiring.Component):
             writer.valid.eq(self.i.valid),
             self.i.ready.eq(writer.ready),
             writer.freed.eq(control.valid & control.release),
-            self.loaded.eq(writer.loaded),
             memory.write_en.eq(writer.lane),
             memory.write_addr.eq(writer.word),
             memory.write_data.eq(self.i.payload.as_value()[: self.u_bits].replicate(lanes)),

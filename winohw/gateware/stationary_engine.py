@@ -151,7 +151,6 @@ def elaborate_stationary(engine: Engine) -> Module:
     # --- tile rows are transformed where they are --------------------------------------------------------------------
     ends.give_layer(m, in_place)
     token = sequencer.o.payload
-    word = Cat(line_buffer.o.payload.as_value())
     m.d.comb += [
         in_place.row_done.eq(line_buffer.row_done),
         in_place.i.eq(line_buffer.o.payload[0]),
@@ -190,9 +189,9 @@ def elaborate_stationary(engine: Engine) -> Module:
         array.i.last.eq(last),
         array.i.u.eq(weight_store.o),
     ]
-    for entry in range(n * config.columns):
-        i, a = divmod(entry, config.columns)
-        m.d.comb += array.i.v[i][a].eq(word[8 * entry :][: config.v_bits].as_signed())
+    pixels = [pixel for row in line_buffer.o.payload[0] for pixel in row]
+    entries = [array.i.v[i][a] for i in range(n) for a in range(config.columns)]
+    m.d.comb += [entry.eq(pixel) for entry, pixel in zip(entries, pixels, strict=True)]
     control = Cat(sequencer.o.valid, token.first, token.release, token.phase)
     asked = delayed(m, control, line_buffer.read_latency - Memory.latency, name="asked")
     m.d.comb += weight_store.control.eq(asked)
@@ -203,8 +202,6 @@ def elaborate_stationary(engine: Engine) -> Module:
         output_transform.i.eq(array.o),
         array.shift.eq(output_transform.taken),
         sequencer.left.eq(output_transform.left),
-    ]
-    m.d.comb += [
         ends.serializer.i.valid.eq(output_transform.o.valid),
         ends.serializer.i.payload.eq(output_transform.o.payload << config.fraction_bits),
         output_transform.o.ready.eq(ends.serializer.i.ready),

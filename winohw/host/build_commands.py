@@ -63,7 +63,7 @@ def _record(board: Board) -> dict[str, Any]:
         "name": board.name,
         "title": board.title,
         "part": part.name,
-        "multipliers": config.multipliers,
+        "multipliers": config.multiplier_cells,
         "multipliers_of_part": part.multipliers,
         "block_ram_kbit": part.block_rams * part.block_ram_bits // 1024,
         "engine": config.describe(),

@@ -69,7 +69,14 @@ def test_an_archive_is_unpacked(tmp_path, cifar):
     folder.mkdir()
     with tarfile.open(folder / "cifar-10-binary.tar.gz", "w:gz") as tar:
         tar.add(tmp_path / "cifar-10-batches-bin", "cifar-10-batches-bin")
+        # What would leave the folder, or is no file, is left out.
+        tar.add(__file__, "../outside.py")
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        tar.addfile(link)
     assert_same(load_cifar10(folder), cifar)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cifar-10-batches-bin", "download"]
+    assert not (folder / "link").is_symlink()
 
 
 def test_pixels_are_128_less():

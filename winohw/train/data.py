@@ -86,8 +86,8 @@ def _unpack(folder: Path) -> bool:
             for member in tar:
                 # Python has a filter for this from 3.11.4 on only.
                 path = (folder / member.name).resolve()
-                source = tar.extractfile(member) if path.is_relative_to(folder.resolve()) else None
-                if source is not None and member.isfile():
+                source = tar.extractfile(member) if member.isfile() else None
+                if source is not None and path.is_relative_to(folder.resolve()):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with source, path.open("wb") as target:
                         shutil.copyfileobj(source, target)

@@ -84,8 +84,14 @@ def test_constants_out_of_range(bias, shift, message):
 def test_no_shift_to_the_left_elsewhere():
     wide = EngineConfig(matrices=winograd(2, 3).lifted(), profile=Quantized.uniform(8), requantizer="shift")
     job = constants(0, 1)
-    with pytest.raises(UnsupportedLayer, match=r"by 2\*\*1, this engine offers 2\*\*-31 ... 2\*\*0$"):
+    refused = r"by 2\*\*1, this engine offers 2\*\*-31 ... 2\*\*0$"
+    with pytest.raises(UnsupportedLayer, match=refused):
         Job(wide, job.layer, profile=job.profile)
+    exact = replace(job.layer, requantization=replace(job.layer.requantization, shift=np.array([1], np.int32)))
+    for datapath, weights in (("wide", "chip"), ("compact", "host")):
+        config = EngineConfig(tile_size=2, requantizer="shift", datapath=datapath, weights=weights)
+        with pytest.raises(UnsupportedLayer, match=refused):
+            Job(config, exact)
 
 
 @pytest.mark.parametrize(

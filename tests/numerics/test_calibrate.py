@@ -164,3 +164,28 @@ def test_wrong_pixels():
     layer, pixels = synthetic()
     with pytest.raises(ValueError, match=r"\[N, 24, 24, 64\]"):
         calibrate(winograd(4, 3), layer, pixels[:, 1:])
+
+
+def lifted_gain(tile_size, seed):
+    """dB that 8 bits throughout gain on a drawn layer by moving factors of two from the output transform to G."""
+    rng = np.random.default_rng(seed)
+    weights = np.clip(np.round(rng.normal(0, 30, (16, 3, 3, 32))), -128, 127).astype(np.int8)
+    noise = rng.normal(0, 30, (2, 20, 20, 32))
+    smooth = noise[:, :16, :16] + noise[:, 1:17, :16] + noise[:, :16, 1:17] + noise[:, 2:18, 2:18]
+    pixels = np.clip(np.maximum(smooth, 0) * 1.3 - 100, -128, 127).astype(np.int8)
+    constants = Requantization(np.zeros(16, int), 2**30, -9)
+    layer = ConvLayer(ConvGeometry(16, 16, 32, 16, 3), weights, constants, -100)
+    plain = winograd(tile_size, 3)
+    found = []
+    for matrices in (plain, plain.lifted()):
+        profile = calibrate(matrices, layer, pixels, 8)
+        found.append(layer_signal_to_noise(GoldenModel(matrices, profile), layer, pixels))
+    return found[1] - found[0]
+
+
+def test_lifted_matrices_in_8_bits():
+    """Better on F(2,3), worse on F(4,3); the figures of docs/design.md (`-s`)."""
+    gains = {tile_size: [lifted_gain(tile_size, seed) for seed in range(4)] for tile_size in (2, 4)}
+    print({tile_size: np.round(values, 1).tolist() for tile_size, values in gains.items()})
+    assert min(gains[2]) > 0
+    assert max(gains[4]) < 0

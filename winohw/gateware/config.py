@@ -203,14 +203,14 @@ class EngineConfig:
         """The checks of the datapaths for small parts."""
         needs = f"a {self.datapath} datapath needs"
         stationary = self.datapath == "stationary"
-        for name, wanted in (
-            ("input_lanes", 1),
-            ("output_lanes", self.output_lanes if stationary else 1),
-            ("requantizer_lanes", 1),
-            ("weights", "host"),
-            ("kernels", (self.kernel_size,)),
-            ("line_memory", "single" if stationary else self.line_memory),
-        ):
+        wanted_values = {
+            "input_lanes": 1,
+            **({"line_memory": "single"} if stationary else {"output_lanes": 1}),
+            "requantizer_lanes": 1,
+            "weights": "host",
+            "kernels": (self.kernel_size,),
+        }
+        for name, wanted in wanted_values.items():
             if getattr(self, name) != wanted:
                 raise ValueError(f"{needs} {name} {wanted!r}, not {getattr(self, name)!r}")
         if stationary != isinstance(self.profile, Quantized):
@@ -368,9 +368,7 @@ class EngineConfig:
 
     @property
     def largest_bias(self) -> int:
-        """Of a requantization without multipliers, in units of the sums that leave the output transform."""
-        if not self.fraction_bits:
-            return (1 << 31) - 1
+        """With `fraction_bits`, in units of the sums that leave the output transform."""
         return (1 << self.sum_bits - 1 - self.fraction_bits) - 1 - self._largest_sum
 
     @property

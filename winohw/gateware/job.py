@@ -118,12 +118,14 @@ class Job:
 
     def _check_requantization(self) -> None:
         """What a requantization without multipliers has to fulfil beyond the range of its fields."""
-        if isinstance(self.layer.requantization, Requantization) or not self.config.quantized:
+        requantization, bits = self.layer.requantization, self.config.fraction_bits
+        if isinstance(requantization, Requantization):
             return
-        try:
-            requantization, bits = self.requantization, self.config.fraction_bits
-        except ValueError:
-            return  # it is told when the constants are asked for; a job may be for its shape alone
+        if self.config.quantized:
+            try:
+                requantization = self.requantization
+            except ValueError:
+                return  # it is told when the constants are asked for; a job may be for its shape alone
         most, least = int(requantization.shift.max()), int(requantization.shift.min())
         if most > bits or least < bits - 31:
             wrong = most if most > bits else least
@@ -131,7 +133,7 @@ class Job:
                 f"a sum would have to be multiplied by 2**{wrong}, this engine offers 2**{bits - 31} ... 2**{bits}"
             )
         largest = int(np.abs(requantization.bias.astype(np.int64)).max())
-        if largest > self.config.largest_bias:
+        if bits and largest > self.config.largest_bias:
             raise UnsupportedLayer(f"a bias of {largest} is more than this engine's {self.config.largest_bias}")
 
     # --- shape ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from winohw.gateware.compact_requantizer import CompactRequantizer
+from winohw.numerics.formats import signed_range
 from winohw.sim.stalls import Stalls
 from winohw.sim.testbench import run_stream
 
@@ -27,11 +28,22 @@ def beats(rng):
     return dict(zip(("acc", "bias", "shift"), np.array(rows).T, strict=True))
 
 
+def narrower(given, bits):
+    """The same, as far as sums with their bias fit fewer bits."""
+    low, high = signed_range(bits)
+    totals = np.clip((given["acc"] + given["bias"] + 2**31) % 2**32 - 2**31, low, high)
+    bias = np.clip(given["bias"], low, high)
+    return {**given, "acc": totals - bias, "bias": bias}
+
+
+@pytest.mark.parametrize("sum_bits", [32, 24, 10])
 @pytest.mark.parametrize("stalls", [{}, {"default": 0.4}, {"o": 0.9}], ids=str)
 @pytest.mark.parametrize("clamp", CLAMPS, ids=str)
-def test_equals_model(clamp, stalls):
+def test_equals_model(clamp, stalls, sum_bits):
     rng = np.random.default_rng(7)
-    dut, given = CompactRequantizer(), beats(rng)
+    dut, given = CompactRequantizer(sum_bits), beats(rng)
+    if sum_bits < 32:
+        given = narrower(given, sum_bits)
     last = rng.integers(0, 2, len(given["acc"]))
     names = ("output_zero_point", "act_min", "act_max")
     result = run_stream(
@@ -47,3 +59,9 @@ def test_equals_model(clamp, stalls):
     np.testing.assert_array_equal(result.outputs["o"]["last"], last)
     if not stalls:
         assert result.cycles == len(last) + dut.latency
+
+
+@pytest.mark.parametrize("sum_bits", [9, 33])
+def test_bad_width(sum_bits):
+    with pytest.raises(ValueError, match=f"^sum_bits must be within 10 ... 32, not {sum_bits}$"):
+        CompactRequantizer(sum_bits)

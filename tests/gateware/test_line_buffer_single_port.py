@@ -127,3 +127,8 @@ def test_bad_parameters(fold, steps):
     with pytest.raises(ValueError) as error:  # noqa: PT011
         LineBuffer(input_tile=6, steps=steps, lanes=1, fold=fold, words=64, single_port=True)
     assert str(error.value) == message
+
+
+def test_nothing_is_written_back_to_two_ports():
+    with pytest.raises(ValueError, match=r"^write_back needs single_port$"):
+        LineBuffer(input_tile=4, steps=(2,), lanes=1, fold=2, words=64, write_back=True)
